@@ -1,0 +1,125 @@
+//! A buffer that starts and ends on block boundaries, as direct I/O demands, and the arithmetic of blocks.
+
+#![expect(unsafe_code, reason = "aligned allocation")]
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+
+/// Positions, lengths and memory of direct I/O are multiples of this: the largest logical block size of common devices.
+pub(crate) const BLOCK_BYTES: usize = 4096;
+
+const BLOCK: u64 = BLOCK_BYTES as u64;
+
+/// The largest block boundary that is not above `position`.
+pub(crate) const fn block_floor(position: u64) -> u64 {
+    position - position % BLOCK
+}
+
+/// The smallest block boundary that is not below `position`.
+///
+/// # Panics
+/// When that is past the end of `u64`.
+pub(crate) const fn block_ceiling(position: u64) -> u64 {
+    match position.checked_next_multiple_of(BLOCK) {
+        Some(ceiling) => ceiling,
+        None => panic!("position past the last block"),
+    }
+}
+
+/// Zeroed memory of whole blocks, aligned to a block.
+pub(crate) struct AlignedBuffer {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the buffer owns its memory exclusively; sharing or moving it between threads is what `Box<[u8]>` allows.
+unsafe impl Send for AlignedBuffer {}
+// SAFETY: as above; `&AlignedBuffer` gives only `&[u8]`.
+unsafe impl Sync for AlignedBuffer {}
+
+impl AlignedBuffer {
+    /// A zeroed buffer of at least `bytes`, rounded up to whole blocks and at least one.
+    pub(crate) fn new(bytes: usize) -> Self {
+        let bytes = bytes.max(1).next_multiple_of(BLOCK_BYTES);
+        let layout = Self::layout(bytes);
+        // SAFETY: the layout's size is at least one block, so not zero.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        Self { start, bytes }
+    }
+
+    /// Makes the buffer at least `bytes` long, keeping its content; new bytes are zero.
+    pub(crate) fn grow(&mut self, bytes: usize) {
+        if bytes <= self.bytes {
+            return;
+        }
+        let mut larger = Self::new(bytes);
+        larger[..self.bytes].copy_from_slice(self);
+        *self = larger;
+    }
+
+    fn layout(bytes: usize) -> Layout {
+        Layout::from_size_align(bytes, BLOCK_BYTES).expect("a buffer of whole blocks that fits the address space")
+    }
+}
+
+impl Deref for AlignedBuffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: (1) `start` points to `bytes` initialised (zeroed) bytes of one allocation that lives as long as
+        // `self`; (2) the shared borrow of `self` keeps writers out.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.bytes) }
+    }
+}
+
+impl DerefMut for AlignedBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `deref`; the exclusive borrow of `self` keeps everyone else out.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.bytes) }
+    }
+}
+
+impl Drop for AlignedBuffer {
+    fn drop(&mut self) {
+        // SAFETY: `start` came from `alloc_zeroed` with this very layout and is freed once.
+        unsafe { dealloc(self.start.as_ptr(), Self::layout(self.bytes)) }
+    }
+}
+
+impl fmt::Debug for AlignedBuffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AlignedBuffer").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_is_aligned_zeroed_and_whole_blocks() {
+        for bytes in [0, 1, 4095, 4096, 4097, 1 << 20] {
+            let buffer = AlignedBuffer::new(bytes);
+            assert_eq!(buffer.as_ptr() as usize % BLOCK_BYTES, 0);
+            assert_eq!(buffer.len() % BLOCK_BYTES, 0);
+            assert!(buffer.len() >= bytes.max(1) && buffer.iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn growing_keeps_the_content() {
+        let mut buffer = AlignedBuffer::new(1);
+        buffer[4095] = 7;
+        buffer.grow(10_000);
+        assert_eq!((buffer.len(), buffer[4095], buffer[4096]), (12_288, 7, 0));
+    }
+
+    #[test]
+    fn floors_and_ceilings_are_block_boundaries() {
+        assert_eq!([block_floor(0), block_floor(4095), block_floor(4096)], [0, 0, 4096]);
+        assert_eq!([block_ceiling(0), block_ceiling(1), block_ceiling(4096)], [0, 4096, 4096]);
+    }
+}
