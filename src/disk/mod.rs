@@ -105,6 +105,23 @@ pub(crate) trait Disk: ReadDisk {
     /// `options.single_thread` is set.
     fn log_writer(&self, options: &LogWriterOptions) -> io::Result<Box<dyn LogWriter>>;
 
+    /// 16 bytes that no other journal has.
+    fn new_identity(&self) -> [u8; 16] {
+        // The standard library keys its hash maps with random numbers of the operating system; the hash of a constant
+        // under such a key is as unpredictable as the key.
+        let key = std::collections::hash_map::RandomState::new();
+        let halves = [0_u8, 1].map(|half| std::hash::BuildHasher::hash_one(&key, half));
+        let mut identity = [0; 16];
+        identity[..8].copy_from_slice(&halves[0].to_le_bytes());
+        identity[8..].copy_from_slice(&halves[1].to_le_bytes());
+        identity
+    }
+
+    /// The machine's clock.
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
     /// This disk as one that cannot write.
     fn reader(self: Arc<Self>) -> Arc<dyn ReadDisk>;
 }

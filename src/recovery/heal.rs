@@ -1,0 +1,182 @@
+//! Putting the end in order: keep a copy of what is cut, zero it, rewrite the last commit with what survives, sync.
+//!
+//! Every step can be interrupted: the copy is durable before anything is zeroed, and zeroing comes before the commit
+//! record is rewritten, so that a crash between leaves the same whole records to be found again.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::observe::{Dirty, Observation};
+use super::tail::Partial;
+use crate::disk::{BLOCK_BYTES, Disk, Folder, WriteFile, block_ceiling};
+use crate::error::{Error, Result};
+use crate::format::file_name::{self, FLOOR, UNFINISHED, WATERMARK};
+use crate::format::state_file::{StateFile, StateKind};
+use crate::segment::manager::directory_of;
+use crate::segment::state;
+use crate::segment::walk::{Cache, SegmentFile};
+use crate::segment::watermark::{Mark, Watermark};
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What was cut.
+#[derive(Debug, Default)]
+pub(super) struct Cut {
+    pub(super) bytes: u64,
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// Cuts everything behind what is kept.
+pub(super) fn heal(
+    disk: &dyn Disk,
+    seen: &Observation,
+    writable: &mut dyn FnMut(u64) -> Result<Arc<dyn WriteFile>>,
+) -> Result<Cut> {
+    let kept_end = seen.tail.kept_end();
+    let segment = &seen.tail.segment;
+    let mut cut = Cut::default();
+    give_up_beyond(disk, seen, kept_end)?;
+    if let Some(end) = seen.dirty_end {
+        // The commit as it was found, its record included, is worth more to an investigator than its cut end alone.
+        let from = seen.tail.partial.map_or(kept_end, |partial| partial.start);
+        cut.files.push(keep_copy(disk, segment, from, end)?);
+        cut.bytes += end - kept_end;
+    }
+    for Dirty { segment, end } in &seen.dirty_later {
+        cut.files.push(keep_copy(disk, segment, segment.header.base, *end)?);
+        cut.bytes += end - segment.header.base;
+    }
+    set_aside(disk, seen, &mut cut)?;
+    for Dirty { segment, end } in &seen.dirty_later {
+        let file = writable(segment.header.base)?;
+        zero(segment, &*file, segment.header.base, *end)?;
+        sync(&*file, segment)?;
+    }
+    let file = writable(segment.header.base)?;
+    if let Some(end) = seen.dirty_end {
+        zero(segment, &*file, kept_end, end)?;
+        sync(&*file, segment)?;
+    }
+    if let Some(partial) = seen.tail.partial.filter(|partial| partial.whole_records > 0) {
+        rewrite_commit(segment, &*file, &partial)?;
+        sync(&*file, segment)?;
+    }
+    Ok(cut)
+}
+
+fn rewrite_commit(segment: &SegmentFile, file: &dyn WriteFile, partial: &Partial) -> Result<()> {
+    let (bytes, _) = partial.surviving().encode(partial.start, segment.header.id);
+    let position = segment.header.position_of(partial.start);
+    file.write_at(&bytes, position).map_err(|source| Error::io("write", &segment.path, source))
+}
+
+/// Takes back what other files say about offsets that are given up, so that they are no evidence against what follows.
+fn give_up_beyond(disk: &dyn Disk, seen: &Observation, kept_end: u64) -> Result<()> {
+    let id = seen.segments.journal_id();
+    if seen.mark.is_some_and(|mark| mark.durable_end > kept_end) {
+        let mark = Mark { durable_end: kept_end, last_commit: kept_end };
+        let watermark = Watermark::create(disk, id, mark)?;
+        watermark.sync().map_err(|source| Error::io("sync", disk.path(Folder::Root, WATERMARK), source))?;
+    }
+    for (name, _) in &seen.cursors_beyond {
+        let Some(cursor) = state::read(disk, Folder::Cursors, name)? else { continue };
+        state::write(disk, Folder::Cursors, name, &StateFile { offset: kept_end, ..cursor })?;
+    }
+    if seen.floor > kept_end {
+        let floor = StateFile { kind: StateKind::Floor, id, offset: kept_end };
+        state::write(disk, Folder::Root, FLOOR, &floor)?;
+    }
+    Ok(())
+}
+
+/// Moves the segments behind a fault to `cut/`, newest first, so that a crash in between leaves no new gap.
+fn set_aside(disk: &dyn Disk, seen: &Observation, cut: &mut Cut) -> Result<()> {
+    if seen.behind_fault.is_empty() {
+        return Ok(());
+    }
+    make_cut_folder(disk)?;
+    for base in &seen.behind_fault {
+        let name = file_name::segment(*base);
+        let path = disk.path(Folder::Cut, &name);
+        disk.rename((Folder::Root, &name), (Folder::Cut, &name))
+            .map_err(|source| Error::io("move aside", disk.path(Folder::Root, &name), source))?;
+        let file = disk.open_read(Folder::Cut, &name).map_err(|source| Error::io("open", &path, source))?;
+        cut.bytes += file.len().map_err(|source| Error::io("stat", &path, source))?;
+        cut.files.push(path);
+        sync_folder(disk, Folder::Cut)?;
+        sync_folder(disk, Folder::Root)?;
+    }
+    Ok(())
+}
+
+fn make_cut_folder(disk: &dyn Disk) -> Result<()> {
+    let path = disk.path(Folder::Cut, "");
+    disk.make_folder(Folder::Cut).map_err(|source| Error::io("create", path, source))?;
+    sync_folder(disk, Folder::Root)
+}
+
+fn sync_folder(disk: &dyn Disk, folder: Folder) -> Result<()> {
+    let path = directory_of(disk);
+    disk.sync_folder(folder).map_err(|source| Error::io("sync", path, source))
+}
+
+/// Copies `from..end` of the segment to a file in `cut/`, durably, and gives its path.
+fn keep_copy(disk: &dyn Disk, segment: &SegmentFile, from: u64, end: u64) -> Result<PathBuf> {
+    make_cut_folder(disk)?;
+    let name = free_cut_name(disk, segment.header.base, from)?;
+    let unfinished = format!("{name}{UNFINISHED}");
+    let path = disk.path(Folder::Cut, &name);
+    let failed = |operation| {
+        let path = path.clone();
+        move |source| Error::io(operation, path, source)
+    };
+    match disk.remove(Folder::Cut, &unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(error)),
+        _ => {}
+    }
+    let file = disk.create(Folder::Cut, &unfinished).map_err(failed("create"))?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut at = from;
+    while at < end {
+        let bytes = usize::try_from(end - at).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let chunk = chunk.get_mut(..bytes).unwrap_or_default();
+        segment.read(chunk, at, Cache::Past)?;
+        file.write_at(chunk, at - from).map_err(failed("write"))?;
+        at += bytes as u64;
+    }
+    file.sync().map_err(failed("sync"))?;
+    disk.rename((Folder::Cut, &unfinished), (Folder::Cut, &name)).map_err(failed("rename"))?;
+    sync_folder(disk, Folder::Cut)?;
+    Ok(path)
+}
+
+/// A name that no earlier recovery used: what it kept may be more than what is left now.
+fn free_cut_name(disk: &dyn Disk, base: u64, from: u64) -> Result<String> {
+    let path = disk.path(Folder::Cut, "");
+    let taken = disk.list(Folder::Cut).map_err(|source| Error::io("list", path, source))?;
+    let free = (0..=u32::MAX)
+        .map(|copy| file_name::cut(base, from, copy))
+        .find(|name| taken.iter().all(|entry| entry.name != name.as_str()));
+    Ok(free.expect("fewer than four billion copies of one cut"))
+}
+
+/// Writes zeros over `from..end`, offsets of the segment; not durable yet.
+fn zero(segment: &SegmentFile, file: &dyn WriteFile, from: u64, end: u64) -> Result<()> {
+    let failed = |source| Error::io("write", &segment.path, source);
+    let first_block = block_ceiling(from).min(segment.header.end());
+    let head = usize::try_from(first_block.min(end.max(from)) - from).unwrap_or(0);
+    let zeros = [0; BLOCK_BYTES];
+    file.write_at(zeros.get(..head).unwrap_or_default(), segment.header.position_of(from)).map_err(failed)?;
+    // What was written through the page cache must not be written back over what goes past it.
+    sync(file, segment)?;
+    let last_block = block_ceiling(end).min(segment.header.end());
+    if last_block > first_block {
+        file.write_zeros(segment.header.position_of(first_block), last_block - first_block).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn sync(file: &dyn WriteFile, segment: &SegmentFile) -> Result<()> {
+    file.sync().map_err(|source| Error::io("sync", &segment.path, source))
+}

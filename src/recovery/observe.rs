@@ -1,0 +1,226 @@
+//! Looking: everything that the decision needs, without changing anything.
+
+use std::io;
+
+use super::plan::AtEnd;
+use super::search::search;
+use super::tail::{self, Tail, closed_in_order, last_written};
+use crate::disk::{Folder, ReadDisk};
+use crate::error::{Error, Evidence, Result};
+use crate::format::file_name;
+use crate::format::segment_header::SegmentHeader;
+use crate::format::state_file::StateKind;
+use crate::position::Offset;
+use crate::segment::manager::{Loaded, SegmentManager};
+use crate::segment::state;
+use crate::segment::walk::SegmentFile;
+use crate::segment::watermark::{Mark, Watermark};
+
+/// Bytes behind the last written segment that are not zero though nothing there is valid.
+#[derive(Clone, Debug)]
+pub(super) struct Dirty {
+    pub(super) segment: SegmentFile,
+    pub(super) end: u64,
+}
+
+/// All that was seen.
+#[derive(Debug)]
+pub(super) struct Observation {
+    /// All segments that fit together; with a fault, those before it.
+    pub(super) segments: SegmentManager,
+    /// Segments behind a fault, newest first.
+    pub(super) behind_fault: Vec<u64>,
+    pub(super) fault: Option<Error>,
+    pub(super) floor: u64,
+    pub(super) tail: Tail,
+    /// The first offset in the tail's segment behind the last byte that is not zero, if that lies behind what is kept.
+    pub(super) dirty_end: Option<u64>,
+    /// Later segments with bytes that are not zero.
+    pub(super) dirty_later: Vec<Dirty>,
+    pub(super) ambiguous: bool,
+    pub(super) evidence: Vec<Evidence>,
+    pub(super) mark: Option<Mark>,
+    /// Cursors beyond what is kept: (name, offset).
+    pub(super) cursors_beyond: Vec<(String, u64)>,
+}
+
+impl Observation {
+    /// The first input of the table.
+    pub(super) fn at_end(&self) -> AtEnd {
+        if self.tail.unreadable.is_some() {
+            AtEnd::Unreadable
+        } else if self.tail.partial.is_none() && self.dirty_end.is_none() && self.dirty_later.is_empty() {
+            AtEnd::Zeros
+        } else {
+            AtEnd::Failing
+        }
+    }
+}
+
+/// Looks at the journal on `disk`. `past_faults`: go on before a place where segments do not fit together instead of
+/// answering with that error.
+pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool) -> Result<Observation> {
+    let floor_state = state::read_floor(disk)?;
+    let floor = floor_state.map_or(0, |floor| floor.offset);
+    let Loaded { mut segments, fault } = SegmentManager::load(disk, floor, None)?;
+    if let Some(state) = floor_state.filter(|state| state.id != segments.journal_id()) {
+        let path = disk.path(Folder::Root, file_name::FLOOR);
+        return Err(Error::WrongJournal { path, expected: segments.journal_id(), found: state.id });
+    }
+    let (behind_fault, fault) = match fault {
+        None => (Vec::new(), None),
+        Some(fault) if past_faults && fault.sound > 0 => {
+            (segments.forget_from(fault.sound), Some(fault.error))
+        }
+        Some(fault) => return Err(fault.error),
+    };
+    let mark = Watermark::open(disk, segments.journal_id())?.and_then(|watermark| watermark.read());
+    let open = |header: &SegmentHeader| open_segment(disk, header);
+    if let (Some(mark), None) = (mark, &fault)
+        && let Some(tail) = closed_in_order(&segments, mark, open)?
+    {
+        let end = tail.end.offset();
+        let (evidence, cursors_beyond) = outside_evidence(disk, &segments, end, floor, mark.into(), known_durable)?;
+        if evidence.is_empty() {
+            let (behind_fault, dirty_later) = (Vec::new(), Vec::new());
+            return Ok(Observation {
+                segments,
+                behind_fault,
+                fault: None,
+                floor,
+                tail,
+                dirty_end: None,
+                dirty_later,
+                ambiguous: false,
+                evidence,
+                mark: Some(mark),
+                cursors_beyond,
+            });
+        }
+    }
+    let seen = Seen { floor, mark, known_durable, fault, behind_fault };
+    look_through(disk, segments, seen)
+}
+
+struct Seen {
+    floor: u64,
+    mark: Option<Mark>,
+    known_durable: u64,
+    fault: Option<Error>,
+    behind_fault: Vec<u64>,
+}
+
+fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Result<Observation> {
+    let open = |header: &SegmentHeader| open_segment(disk, header);
+    let headers = segments.headers();
+    let index = match seen.fault {
+        // What lies before a fault is sealed: its end is the fault, not its last commit.
+        Some(_) => headers.len() - 1,
+        None => last_written(headers, open)?,
+    };
+    let header = headers.get(index).ok_or_else(|| Error::NotAJournal { directory: segments.directory().into() })?;
+    let mut tail = tail::scan(open(header)?, index == 0)?;
+    let bad = tail.bad.0;
+    let mut evidence = Vec::new();
+    let mut rest = super::search::Rest::default();
+    let mut dirty_later = Vec::new();
+    if tail.unreadable.is_none() {
+        match search(&tail.segment, tail.kept_end().max(tail.end.offset()), bad) {
+            Ok(found) => rest = found,
+            Err(error) => tail.unreadable = Some(error),
+        }
+    }
+    evidence.extend(rest.vouching.clone());
+    for later in headers.iter().skip(index + 1) {
+        let segment = open(later)?;
+        let found = match search(&segment, later.base, bad) {
+            Ok(found) => found,
+            Err(error) => {
+                tail.unreadable.get_or_insert(error);
+                continue;
+            }
+        };
+        evidence.extend(found.vouching.clone());
+        if found.any_commit {
+            evidence.push(Evidence::LaterSegment { base: Offset::new(later.base) });
+        }
+        if let Some(end) = found.dirty_end {
+            dirty_later.push(Dirty { segment, end });
+        }
+    }
+    evidence.extend(seen.behind_fault.iter().map(|base| Evidence::LaterSegment { base: Offset::new(*base) }));
+    let (outside, cursors_beyond) =
+        outside_evidence(disk, &segments, bad, seen.floor, seen.mark, seen.known_durable)?;
+    evidence.extend(outside);
+    Ok(Observation {
+        ambiguous: !rest.zero_sector && rest.dirty_end.is_some(),
+        dirty_end: rest.dirty_end.filter(|end| *end > tail.kept_end()),
+        segments,
+        behind_fault: seen.behind_fault,
+        fault: seen.fault,
+        floor: seen.floor,
+        tail,
+        dirty_later,
+        evidence,
+        mark: seen.mark,
+        cursors_beyond,
+    })
+}
+
+/// Evidence that stands in other files than the segments.
+fn outside_evidence(
+    disk: &dyn ReadDisk,
+    segments: &SegmentManager,
+    bad: u64,
+    floor: u64,
+    mark: Option<Mark>,
+    known_durable: u64,
+) -> Result<(Vec<Evidence>, Vec<(String, u64)>)> {
+    let mut evidence = Vec::new();
+    if let Some(mark) = mark.filter(|mark| mark.durable_end > bad) {
+        evidence.push(Evidence::Watermark { durable_end: Offset::new(mark.durable_end) });
+    }
+    // Cleanup removes a segment only when there are commits behind it: a journal whose first segment is not its first
+    // one can be empty only by damage.
+    let empty_after_cleanup = bad > 0 && segments.headers().first().is_some_and(|first| first.base == bad);
+    if floor > bad || empty_after_cleanup {
+        evidence.push(Evidence::Floor { floor: Offset::new(floor) });
+    }
+    if known_durable > bad {
+        evidence.push(Evidence::Caller { durable_below: Offset::new(known_durable) });
+    }
+    let beyond = cursors_beyond(disk, segments, bad)?;
+    evidence.extend(
+        beyond.iter().map(|(name, offset)| Evidence::Cursor { name: name.clone(), offset: Offset::new(*offset) }),
+    );
+    Ok((evidence, beyond))
+}
+
+fn cursors_beyond(disk: &dyn ReadDisk, segments: &SegmentManager, bad: u64) -> Result<Vec<(String, u64)>> {
+    let entries = match disk.list(Folder::Cursors) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::io("list", disk.path(Folder::Cursors, ""), source)),
+    };
+    let mut beyond = Vec::new();
+    for entry in entries {
+        let Some(name) = entry.name.to_str().filter(|name| file_name::is_cursor_name(name)) else { continue };
+        // A damaged cursor is its consumer's and cleanup's error; it says nothing about the log.
+        let Ok(Some(cursor)) = state::read(disk, Folder::Cursors, name) else { continue };
+        let is_cursor = cursor.kind != StateKind::Floor && cursor.id == segments.journal_id();
+        if is_cursor && cursor.offset > bad {
+            beyond.push((name.to_owned(), cursor.offset));
+        }
+    }
+    beyond.sort();
+    Ok(beyond)
+}
+
+fn open_segment(disk: &dyn ReadDisk, header: &SegmentHeader) -> Result<SegmentFile> {
+    let name = file_name::segment(header.base);
+    let path = disk.path(Folder::Root, &name);
+    match disk.open_read(Folder::Root, &name) {
+        Ok(file) => Ok(tail::segment_file(path, *header, file)),
+        Err(error) => Err(crate::segment::files::open_error(path, error)),
+    }
+}

@@ -1,0 +1,213 @@
+//! Reading what is left of a damaged journal, stepping over damage; nothing is changed, nothing is trusted twice.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::disk::native::NativeDisk;
+use crate::disk::{Folder, ReadDisk};
+use crate::error::{CorruptionKind, Error, Result};
+use crate::format::bytes::is_zero;
+use crate::format::commit::{COMMIT_RECORD_BYTES, CommitRecord};
+use crate::format::file_name;
+use crate::format::record::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::format::scan::{Scan, find_commit};
+use crate::format::segment_header::SegmentHeader;
+use crate::position::{Hash, Offset};
+use crate::segment::files::open_error;
+use crate::segment::manager::{list_bases, read_header};
+use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
+
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What salvage came to.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Salvaged<'a> {
+    /// A record whose checksum and hash are right.
+    Record {
+        /// Where it stands.
+        offset: Offset,
+        /// Its content hash.
+        hash: Hash,
+        /// Its payload.
+        payload: &'a [u8],
+    },
+    /// Offsets that could not be read as records: damaged, missing, or never written.
+    Lost {
+        /// From the first bad byte to where reading went on.
+        range: Range<Offset>,
+        /// What was wrong at its beginning.
+        kind: CorruptionKind,
+    },
+    /// A segment file that could not be used at all.
+    Unusable {
+        /// Why.
+        error: Error,
+    },
+}
+
+/// Reads all that can still be read of a journal, in order. Needs read permission only, takes no lock.
+#[derive(Debug)]
+pub struct Salvage {
+    disk: Arc<dyn ReadDisk>,
+    bases: std::vec::IntoIter<u64>,
+    walk: Option<Walk>,
+    /// Where the previous segment ended, by its header.
+    expected_base: Option<u64>,
+}
+
+impl Salvage {
+    /// Begins at the first segment file there is.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be listed; [`Error::NotAJournal`] without segment files.
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        let directory = directory.as_ref();
+        let disk = NativeDisk::open_read(directory).map_err(|source| Error::io("open", directory, source))?;
+        let bases = list_bases(&*disk)?;
+        if bases.is_empty() {
+            return Err(Error::NotAJournal { directory: directory.into() });
+        }
+        Ok(Self { disk, bases: bases.into_iter(), walk: None, expected_base: None })
+    }
+
+    /// The next record or the next gap; `None` at the end. Memory is one chunk of 1 MiB plus one record.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when a file cannot be read; the next call goes on with the next segment.
+    pub fn next_item(&mut self) -> Result<Option<Salvaged<'_>>> {
+        loop {
+            let Some(walk) = &mut self.walk else {
+                let Some(base) = self.bases.next() else { return Ok(None) };
+                if let Some(found) = self.enter(base) {
+                    return Ok(Some(found));
+                }
+                continue;
+            };
+            match walk.next() {
+                Ok(Item::Record { offset, hash, .. }) => {
+                    let offset = Offset::new(offset);
+                    // The borrow of the payload must outlive the loop, so it is taken on the way out.
+                    let walk = self.walk.as_ref().expect("the walk that gave the record");
+                    return Ok(Some(Salvaged::Record { offset, hash, payload: walk.payload() }));
+                }
+                Ok(Item::Commit { .. } | Item::CommitEnd { .. }) => {}
+                Ok(Item::SegmentEnd) => self.walk = None,
+                Ok(Item::Bad { at, kind }) => {
+                    if let Some(lost) = self.step_over(at, kind)? {
+                        return Ok(Some(lost));
+                    }
+                }
+                Err(error) => {
+                    self.walk = None;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, base: u64) -> Option<Salvaged<'static>> {
+        let header = match read_header(&*self.disk, base) {
+            Ok(Some((header, _))) => header,
+            Ok(None) => return None,
+            Err(error) => return Some(Salvaged::Unusable { error }),
+        };
+        let gap = self.expected_base.filter(|expected| *expected < base).map(|expected| Salvaged::Lost {
+            range: Offset::new(expected)..Offset::new(base),
+            kind: CorruptionKind::Missing,
+        });
+        self.expected_base = Some(header.end());
+        match open_segment(&*self.disk, header) {
+            Ok(segment) => {
+                let scan = Scan::at_commit(header.id, base, header.end(), None).check_hash(true);
+                self.walk = Some(Walk::new(segment, scan, Cache::Past, CHUNK_BYTES));
+                gap
+            }
+            Err(error) => Some(Salvaged::Unusable { error }),
+        }
+    }
+
+    /// Goes on at the next valid commit record of the segment; the rest of it is lost where there is none, and is not
+    /// even lost where only zeros follow.
+    fn step_over(&mut self, bad: u64, kind: CorruptionKind) -> Result<Option<Salvaged<'static>>> {
+        let walk = self.walk.as_mut().expect("the walk that came to the bad place");
+        let segment = walk.segment().clone();
+        let header = segment.header;
+        // A damaged payload leaves the length in its header right: then the next record of the commit is there.
+        if let Some(next) = walk_behind(&segment, bad)? {
+            let at = next.offset();
+            *walk = next;
+            return Ok(Some(Salvaged::Lost { range: Offset::new(bad)..Offset::new(at), kind }));
+        }
+        let (next, any_data) = find_next_commit(&segment, bad + 1, bad)?;
+        let range = |end: u64| Offset::new(bad)..Offset::new(end);
+        match next {
+            Some(at) => {
+                let scan = Scan::at_commit(header.id, at, header.end(), None).check_hash(true);
+                walk.continue_in(segment, scan);
+                Ok(Some(Salvaged::Lost { range: range(at), kind }))
+            }
+            None => {
+                self.walk = None;
+                Ok(any_data.then(|| Salvaged::Lost { range: range(header.end()), kind }))
+            }
+        }
+    }
+}
+
+/// A walk from behind the bad record at `bad` on, if its length leads to something valid.
+fn walk_behind(segment: &SegmentFile, bad: u64) -> Result<Option<Walk>> {
+    let mut bytes = [0; RECORD_HEADER_BYTES];
+    let end = segment.header.end();
+    if end.saturating_sub(bad) < RECORD_HEADER_BYTES as u64 {
+        return Ok(None);
+    }
+    segment.read(&mut bytes, bad, Cache::Past)?;
+    let Some(header) = RecordHeader::decode(&bytes).filter(|_| !is_zero(&bytes)) else { return Ok(None) };
+    let next = bad.saturating_add(header.record_bytes() as u64);
+    if next >= end {
+        return Ok(None);
+    }
+    let walk = || {
+        let scan = Scan::at_record(segment.header.id, next, end).check_hash(true);
+        Walk::new(segment.clone(), scan, Cache::Past, CHUNK_BYTES)
+    };
+    let is_valid = matches!(walk().next()?, Item::Record { .. } | Item::Commit { .. });
+    Ok(is_valid.then(walk))
+}
+
+/// Where the next valid commit record begins at or behind `from`, and whether anything that is not zero stands at or
+/// behind `bad`.
+fn find_next_commit(segment: &SegmentFile, from: u64, bad: u64) -> Result<(Option<u64>, bool)> {
+    let mut chunk = vec![0; CHUNK_BYTES + COMMIT_RECORD_BYTES];
+    let mut at = bad;
+    let mut any_data = false;
+    while at < segment.header.end() {
+        let room = usize::try_from(segment.header.end() - at).unwrap_or(usize::MAX);
+        let bytes = chunk.get_mut(..room.min(CHUNK_BYTES + COMMIT_RECORD_BYTES)).unwrap_or_default();
+        segment.read(bytes, at, Cache::Past)?;
+        any_data |= !is_zero(bytes);
+        let skip = usize::try_from(from.saturating_sub(at)).unwrap_or(0);
+        let searched = bytes.get(skip..).unwrap_or_default();
+        if let Some((found, _)) = find_commit(searched, at + skip as u64, segment.header.id) {
+            return Ok((Some(found), any_data));
+        }
+        at += (bytes.len().min(CHUNK_BYTES)) as u64;
+    }
+    Ok((None, any_data))
+}
+
+fn open_segment(disk: &dyn ReadDisk, header: SegmentHeader) -> Result<SegmentFile> {
+    let name = file_name::segment(header.base);
+    let path = disk.path(Folder::Root, &name);
+    let file = disk.open_read(Folder::Root, &name).map_err(|error| open_error(path.clone(), error))?;
+    Ok(SegmentFile { path, header, file })
+}
+
+/// The commit record that begins the segment, if it is valid.
+pub(crate) fn first_commit(segment: &SegmentFile) -> Result<Option<CommitRecord>> {
+    let mut bytes = [0; COMMIT_RECORD_BYTES];
+    segment.read(&mut bytes, segment.header.base, Cache::Through)?;
+    Ok(CommitRecord::decode(&bytes, segment.header.base, segment.header.id).map(|(record, _)| record))
+}

@@ -1,0 +1,84 @@
+//! What stands behind the first bad place: bytes that are not zero, and commits that vouch for what was before them.
+
+use crate::error::{Evidence, Result};
+use crate::format::bytes::is_zero;
+use crate::format::commit::COMMIT_RECORD_BYTES;
+use crate::format::scan::find_commit;
+use crate::position::Offset;
+use crate::segment::walk::{Cache, SegmentFile};
+
+const CHUNK_BYTES: usize = 1 << 20;
+/// A commit record that begins in the last bytes of a chunk is seen in the next one.
+const OVERLAP_BYTES: usize = COMMIT_RECORD_BYTES - 1;
+const SECTOR_BYTES: usize = 512;
+
+/// What stands in one segment from an offset on.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// The first offset behind the last byte that is not zero.
+    pub(super) dirty_end: Option<u64>,
+    /// The first commit found that vouches for what lies beyond the bad place.
+    pub(super) vouching: Option<Evidence>,
+    /// Some valid commit record was found.
+    pub(super) any_commit: bool,
+    /// Some 512-byte sector before `dirty_end` is all zeros.
+    pub(super) zero_sector: bool,
+}
+
+/// Looks through `segment` from `from` to its end, for bytes that are not zero and for commits with
+/// `durable_below` above `bad`.
+pub(super) fn search(segment: &SegmentFile, from: u64, bad: u64) -> Result<Rest> {
+    let mut rest = Rest::default();
+    let mut chunk = vec![0; CHUNK_BYTES + OVERLAP_BYTES];
+    let mut zero_sectors_since_dirty = false;
+    let mut at = from;
+    let end = segment.header.end();
+    while at < end {
+        let room = usize::try_from(end - at).unwrap_or(usize::MAX);
+        let bytes = chunk.get_mut(..room.min(CHUNK_BYTES + OVERLAP_BYTES)).unwrap_or_default();
+        segment.read(bytes, at, Cache::Past)?;
+        let own = bytes.get(..room.min(CHUNK_BYTES)).unwrap_or_default();
+        if !is_zero(own) {
+            note_dirty(own, at, &mut rest, &mut zero_sectors_since_dirty);
+        } else {
+            zero_sectors_since_dirty = true;
+        }
+        // Only a commit record that begins in this chunk: the overlap belongs to the next.
+        if rest.vouching.is_none() {
+            look_for_commits(bytes, at, own.len(), bad, segment, &mut rest);
+        }
+        at += own.len() as u64;
+    }
+    Ok(rest)
+}
+
+fn note_dirty(own: &[u8], at: u64, rest: &mut Rest, pending_zero: &mut bool) {
+    for (index, sector) in own.chunks(SECTOR_BYTES).enumerate() {
+        if is_zero(sector) {
+            *pending_zero = true;
+            continue;
+        }
+        rest.zero_sector |= std::mem::take(pending_zero);
+        let last = sector.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+        rest.dirty_end = Some(at + (index * SECTOR_BYTES + last + 1) as u64);
+    }
+}
+
+fn look_for_commits(bytes: &[u8], at: u64, own: usize, bad: u64, segment: &SegmentFile, rest: &mut Rest) {
+    let mut skip = 0;
+    while let Some((found, record)) =
+        bytes.get(skip..).and_then(|bytes| find_commit(bytes, at + skip as u64, segment.header.id))
+    {
+        let index = usize::try_from(found - at).unwrap_or(usize::MAX);
+        if index >= own {
+            return;
+        }
+        rest.any_commit = true;
+        if record.durable_below > bad {
+            let durable_below = Offset::new(record.durable_below);
+            rest.vouching = Some(Evidence::LaterCommit { at: Offset::new(found), durable_below });
+            return;
+        }
+        skip = index + 1;
+    }
+}

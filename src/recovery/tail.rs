@@ -1,0 +1,235 @@
+//! The last written segment, scanned past the page cache up to the first place that is no valid record.
+
+use crate::disk::ReadFile;
+use crate::error::{CorruptionKind, Error, Result};
+use crate::format::bytes::is_zero;
+use crate::format::commit::{COMMIT_RECORD_BYTES, Chain, CommitRecord};
+use crate::format::scan::{Expected, OpenCommit, Scan};
+use crate::format::segment_header::{CAPACITY_UNIT, SegmentHeader};
+use crate::position::Hash;
+use crate::segment::manager::SegmentManager;
+use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
+use crate::segment::watermark::Mark;
+
+/// So much is read at a time: large enough for the device's full rate, small against the promised 8 MiB.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Where a valid commit ends, and what the next one must say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogEnd {
+    /// What the next commit must say; its `durable_below` is the end.
+    pub(crate) next: Expected,
+    /// Where the last commit begins.
+    pub(crate) last_commit: u64,
+    /// Whether the last commit says that the journal was closed with it.
+    pub(crate) clean: bool,
+    /// Whether the last commit holds records that no later commit vouches for.
+    pub(crate) unvouched: bool,
+}
+
+impl LogEnd {
+    pub(crate) fn offset(&self) -> u64 {
+        self.next.durable_below
+    }
+}
+
+/// A commit of which not everything is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Partial {
+    pub(super) start: u64,
+    pub(super) record: CommitRecord,
+    /// Records that form whole atomic batches.
+    pub(super) whole_records: u32,
+    /// The end of the last of them.
+    pub(super) whole_end: u64,
+    /// The chain value of the commit behind this one once it is cut to its whole batches.
+    next_chain: Hash,
+}
+
+impl Partial {
+    fn of(segment: &SegmentFile, commit: &OpenCommit) -> Result<Self> {
+        let (whole_records, whole_end) = commit.whole;
+        let (start, record, next_chain) = (commit.start, commit.record, commit.record.chain);
+        let mut partial = Self { start, record, whole_records, whole_end, next_chain };
+        let (bytes, hash) = partial.surviving().encode(start, segment.header.id);
+        assert_eq!(bytes.len(), COMMIT_RECORD_BYTES);
+        let mut chain = Chain::begin(&record.chain, &hash);
+        // The hashes are read again rather than kept for every commit: there can be millions in one.
+        let scan = Scan::at_commit(segment.header.id, start, segment.header.end(), None);
+        let mut walk = Walk::new(segment.clone(), scan, Cache::Past, CHUNK_BYTES);
+        let mut left = whole_records;
+        while left > 0 {
+            match walk.next()? {
+                Item::Record { hash, .. } => {
+                    chain.add(&hash);
+                    left -= 1;
+                }
+                Item::Commit { .. } => {}
+                Item::CommitEnd { .. } | Item::SegmentEnd | Item::Bad { .. } => {
+                    let changed = std::io::Error::other("the file changed while it was read");
+                    return Err(Error::io("read", &segment.path, changed));
+                }
+            }
+        }
+        partial.next_chain = chain.finish();
+        Ok(partial)
+    }
+
+    /// The commit record of what survives.
+    pub(super) fn surviving(&self) -> CommitRecord {
+        CommitRecord { records: self.whole_records, bytes: self.whole_end - self.start, ..self.record }
+    }
+
+    /// The end of the journal once this commit is cut to its whole batches.
+    pub(super) fn healed_end(&self) -> LogEnd {
+        let next = Expected {
+            number: self.record.number.saturating_add(1),
+            chain: self.next_chain,
+            durable_below: self.whole_end,
+        };
+        LogEnd { next, last_commit: self.start, clean: false, unvouched: true }
+    }
+}
+
+/// What a scan of the last written segment found.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) segment: SegmentFile,
+    pub(super) end: LogEnd,
+    pub(super) partial: Option<Partial>,
+    /// The first place that is no valid record, and what is wrong there.
+    pub(super) bad: (u64, CorruptionKind),
+    /// The device did not give the bytes there.
+    pub(super) unreadable: Option<Error>,
+    pub(super) records: u64,
+}
+
+impl Tail {
+    /// Everything below is kept.
+    pub(super) fn kept_end(&self) -> u64 {
+        match self.partial {
+            Some(partial) if partial.whole_records > 0 => partial.whole_end,
+            _ => self.end.offset(),
+        }
+    }
+}
+
+/// Scans `segment` from its first commit on.
+pub(super) fn scan(segment: SegmentFile, first: bool) -> Result<Tail> {
+    let header = segment.header;
+    let origin = Expected { number: 0, chain: Chain::origin(header.id), durable_below: header.base };
+    let expected = (first && header.base == 0).then_some(origin);
+    let scan = Scan::at_commit(header.id, header.base, header.end(), expected);
+    let mut walk = Walk::new(segment.clone(), scan, Cache::Past, CHUNK_BYTES);
+    let mut last: Option<(u64, CommitRecord)> = None;
+    let mut begun = None;
+    let mut records = 0;
+    let (bad, unreadable) = loop {
+        match walk.next() {
+            Ok(Item::Commit { offset, record }) => begun = Some((offset, record)),
+            Ok(Item::Record { .. }) => records += 1,
+            Ok(Item::CommitEnd { .. }) => last = begun,
+            Ok(Item::SegmentEnd) => break ((walk.offset(), CorruptionKind::Missing), None),
+            Ok(Item::Bad { at, kind }) => break ((at, kind), None),
+            Err(error) => break ((walk.offset(), CorruptionKind::Missing), Some(error)),
+        }
+    };
+    let partial = match walk.open_commit() {
+        Some(commit) if unreadable.is_none() => Some(Partial::of(&segment, commit)?),
+        _ => None,
+    };
+    if let Some(commit) = walk.open_commit() {
+        records -= u64::from(commit.records_seen - commit.whole.0);
+    }
+    let end = LogEnd {
+        next: walk.expected().unwrap_or(origin),
+        last_commit: last.map_or(header.base, |(offset, _)| offset),
+        clean: last.is_some_and(|(_, record)| record.clean),
+        unvouched: last.is_some_and(|(_, record)| record.records > 0),
+    };
+    Ok(Tail { segment, end, partial, bad, unreadable, records })
+}
+
+/// After an orderly close the watermark names the last commit, and that commit says that the journal was closed with it:
+/// then nothing before it needs to be looked at. `None` when anything is not exactly so.
+pub(super) fn closed_in_order(
+    segments: &SegmentManager,
+    mark: Mark,
+    open: impl Fn(&SegmentHeader) -> Result<SegmentFile>,
+) -> Result<Option<Tail>> {
+    let Some(header) = segments.header_of(mark.last_commit) else { return Ok(None) };
+    let later = segments.headers().iter().filter(|later| later.base > header.base);
+    for later in later {
+        if !first_block_is_zero(&open(later)?)? {
+            return Ok(None);
+        }
+    }
+    let segment = open(&header)?;
+    if segment.file.len().map_err(|source| Error::io("stat", &segment.path, source))? < file_bytes(&header) {
+        return Ok(None);
+    }
+    let mut bytes = [0; COMMIT_RECORD_BYTES];
+    let room = header.end() - mark.last_commit;
+    if room < COMMIT_RECORD_BYTES as u64 {
+        return Ok(None);
+    }
+    segment.read(&mut bytes, mark.last_commit, Cache::Past)?;
+    let Some((record, hash)) = CommitRecord::decode(&bytes, mark.last_commit, header.id) else { return Ok(None) };
+    let end = mark.last_commit.checked_add(record.bytes).filter(|end| *end <= header.end());
+    let in_order = record.clean && record.records == 0 && end == Some(mark.durable_end);
+    if !in_order || !zeros_follow(&segment, mark.durable_end)? {
+        return Ok(None);
+    }
+    let next = Expected {
+        number: record.number.saturating_add(1),
+        chain: Chain::begin(&record.chain, &hash).finish(),
+        durable_below: mark.durable_end,
+    };
+    let end = LogEnd { next, last_commit: mark.last_commit, clean: true, unvouched: false };
+    let bad = (mark.durable_end, CorruptionKind::Missing);
+    Ok(Some(Tail { segment, end, partial: None, bad, unreadable: None, records: 0 }))
+}
+
+fn file_bytes(header: &SegmentHeader) -> u64 {
+    header.position_of(header.end())
+}
+
+pub(super) fn first_block_is_zero(segment: &SegmentFile) -> Result<bool> {
+    let mut block = [0; CAPACITY_UNIT as usize];
+    segment.read(&mut block, segment.header.base, Cache::Past)?;
+    Ok(is_zero(&block))
+}
+
+/// Whether the rest of the block that `offset` is in, and the block behind it, are zeros.
+fn zeros_follow(segment: &SegmentFile, offset: u64) -> Result<bool> {
+    let end = (offset.next_multiple_of(CAPACITY_UNIT) + CAPACITY_UNIT).min(segment.header.end());
+    let mut rest = [0; 2 * CAPACITY_UNIT as usize];
+    let bytes = usize::try_from(end - offset).unwrap_or(rest.len());
+    let rest = rest.get_mut(..bytes).unwrap_or_default();
+    segment.read(rest, offset, Cache::Past)?;
+    Ok(is_zero(rest))
+}
+
+/// The last segment whose first commit is valid, and the segments behind it; the first one kept where none is.
+pub(super) fn last_written(
+    headers: &[SegmentHeader],
+    open: impl Fn(&SegmentHeader) -> Result<SegmentFile>,
+) -> Result<usize> {
+    for (index, header) in headers.iter().enumerate().skip(1).rev() {
+        let mut bytes = [0; COMMIT_RECORD_BYTES];
+        open(header)?.read(&mut bytes, header.base, Cache::Past)?;
+        if CommitRecord::decode(&bytes, header.base, header.id).is_some() {
+            return Ok(index);
+        }
+    }
+    Ok(0)
+}
+
+/// A segment file for reading, by its header.
+pub(super) fn segment_file(
+    path: std::path::PathBuf,
+    header: SegmentHeader,
+    file: std::sync::Arc<dyn ReadFile>,
+) -> SegmentFile {
+    SegmentFile { path, header, file }
+}

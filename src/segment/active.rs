@@ -1,0 +1,150 @@
+//! A segment that is written: its file, and how far its space was written ahead of use.
+//!
+//! Guarantees: no byte at or above what a commit was granted is ever zeroed; commits go to space that was really written
+//! before, or at least reserved, so that they change no metadata or never meet a full disk. Must not know: commits.
+
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{WriteFile, block_ceiling};
+use crate::error::Error;
+use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::segment::prepare::PrepareError;
+use std::path::PathBuf;
+
+/// Zeros are written ahead in steps of this size: a few milliseconds on a slow disk, so that nobody waits long for one.
+pub(crate) const AHEAD_STEP_BYTES: u64 = 1 << 20;
+
+/// A segment open for writing. Its file is locked as long as anybody holds it.
+#[derive(Debug)]
+pub(crate) struct WritableSegment {
+    pub(crate) path: PathBuf,
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<dyn WriteFile>,
+    /// Whether the whole file's space is reserved.
+    reserved: bool,
+    ahead: Mutex<Ahead>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Ahead {
+    /// File positions below were really written.
+    below: u64,
+    /// Somebody writes the step that begins at `below`.
+    busy: bool,
+    failed: Option<Error>,
+}
+
+impl WritableSegment {
+    /// `written_below` is a file position.
+    pub(crate) fn new(
+        path: PathBuf,
+        header: SegmentHeader,
+        file: Arc<dyn WriteFile>,
+        reserved: bool,
+        written_below: u64,
+    ) -> Self {
+        let ahead = Mutex::new(Ahead { below: written_below, busy: false, failed: None });
+        Self { path, header, file, reserved, ahead, changed: Condvar::new() }
+    }
+
+    /// The file position behind the segment's last byte.
+    pub(crate) fn file_end(&self) -> u64 {
+        SEGMENT_HEADER_BYTES as u64 + self.header.capacity
+    }
+
+    /// Grants the file positions below `end` to the committer: from now on nobody zeroes them. Waits for a step that is
+    /// being written; where no space is reserved, writes what is missing.
+    pub(crate) fn grant(&self, end: u64) -> Result<(), PrepareError> {
+        assert!(end <= self.file_end(), "a commit reaches beyond its segment");
+        loop {
+            let mut ahead = self.lock();
+            if let Some(failed) = &ahead.failed {
+                return Err(PrepareError::Doubtful(failed.clone()));
+            }
+            if ahead.below >= end {
+                return Ok(());
+            }
+            if ahead.busy {
+                drop(self.changed.wait(ahead).unwrap_or_else(PoisonError::into_inner));
+            } else if self.reserved {
+                // The writer has overtaken the zeros: reserved space takes its bytes as well, only more slowly.
+                ahead.below = end;
+                return Ok(());
+            } else {
+                drop(ahead);
+                self.write_step(end)?;
+            }
+        }
+    }
+
+    /// Writes one more step of zeros when less than up to `target` is written; `false` when there was nothing to do.
+    pub(crate) fn write_step(&self, target: u64) -> Result<bool, PrepareError> {
+        let target = block_ceiling(target).min(self.file_end());
+        let mut ahead = self.lock();
+        if ahead.busy || ahead.below >= target || ahead.failed.is_some() {
+            return Ok(false);
+        }
+        ahead.busy = true;
+        let start = ahead.below;
+        drop(ahead);
+        let step = BusyStep(self);
+        // What the committer was granted can end inside a block; that block is its own.
+        let first = block_ceiling(start);
+        let end = (first + AHEAD_STEP_BYTES).min(self.file_end());
+        let zeros = if first < end { self.file.write_zeros(first, end - first) } else { Ok(()) };
+        let synced = match &zeros {
+            Ok(()) => self.file.sync().map_err(|source| Error::io("sync", &self.path, source)),
+            Err(_) => Ok(()),
+        };
+        let mut ahead = self.lock();
+        let outcome = match (zeros, synced) {
+            (Ok(()), Ok(())) => {
+                ahead.below = end;
+                Ok(true)
+            }
+            (_, Err(error)) => {
+                // The lost flush may have covered a commit's bytes, and will not be reported again.
+                ahead.failed = Some(error.clone());
+                Err(PrepareError::Doubtful(error))
+            }
+            (Err(error), Ok(())) => Err(PrepareError::of("write", &self.path, error)),
+        };
+        drop(ahead);
+        drop(step);
+        outcome
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Ahead> {
+        // The state is consistent at every await of the lock: plain assignments only.
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far ahead space is written, as a file position.
+    pub(crate) fn written_below(&self) -> u64 {
+        self.lock().below
+    }
+}
+
+/// A step of zeros that is being written; ends it also when the thread panics, so that nobody waits for ever.
+struct BusyStep<'a>(&'a WritableSegment);
+
+impl Drop for BusyStep<'_> {
+    fn drop(&mut self) {
+        let mut ahead = self.0.lock();
+        ahead.busy = false;
+        if std::thread::panicking() && ahead.failed.is_none() {
+            ahead.failed = Some(Error::Panicked { message: "writing space ahead has stopped half-way".into() });
+        }
+        self.0.changed.notify_all();
+    }
+}
+
+/// Whether the disk, or what this user may use of it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+    )
+}

@@ -1,0 +1,275 @@
+//! The ordered set of a journal's segments, and which of them holds an offset.
+//!
+//! Guarantees: bases fit together without gap or overlap above the floor; all segments are of one journal. Knows headers
+//! only: what a segment holds is not read here. Changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::disk::{EntryKind, Folder, ReadDisk};
+use crate::error::{CorruptionKind, Error, Result};
+use crate::format::file_name;
+use crate::format::segment_header::{FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::position::{JournalId, Offset};
+
+/// One segment, as its header tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentInfo {
+    /// The file.
+    pub path: PathBuf,
+    /// The first offset in it.
+    pub base: Offset,
+    /// The first offset behind it: where the next segment begins.
+    pub end: Offset,
+    /// Nanoseconds since the Unix epoch when it was created, by the clock of that time.
+    pub created: u64,
+}
+
+/// The ordered set of a journal's segments.
+///
+/// ```
+/// # fn main() -> ringwal::Result<()> {
+/// # let dir = tempfile::tempdir().expect("a temporary directory");
+/// # let directory = dir.path().join("journal");
+/// # ringwal::JournalWriter::open(&directory, ringwal::Options::new())?.close()?;
+/// let segments = ringwal::SegmentManager::open(&directory)?;
+/// let first = segments.resolve(ringwal::Offset::ZERO).expect("every journal has a first segment");
+/// assert_eq!(first.base, ringwal::Offset::ZERO);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct SegmentManager {
+    directory: PathBuf,
+    id: JournalId,
+    /// Ascending by base.
+    headers: Vec<SegmentHeader>,
+}
+
+/// Segments as far as they fit together, and what is wrong behind them.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    pub(crate) segments: SegmentManager,
+    /// Above the floor, the segments fit together only up to this.
+    pub(crate) fault: Option<Fault>,
+}
+
+/// Where the ordered set breaks.
+#[derive(Debug)]
+pub(crate) struct Fault {
+    /// Segments before this index fit together; the last of them may be shorter than its header says. 0 when there is
+    /// nothing to go on with.
+    pub(crate) sound: usize,
+    pub(crate) error: Error,
+}
+
+impl SegmentManager {
+    /// Reads the headers of all segments in `directory`. Needs read permission only, takes no lock, changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::NotAJournal`] without segments; [`Error::MissingSegment`], [`Error::OverlappingSegments`],
+    /// [`Error::WrongJournal`], [`Error::ForeignFile`], [`Error::UnsupportedVersion`] or [`Error::Corrupt`] when they
+    /// do not fit together; [`Error::Io`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        let directory = directory.as_ref();
+        let disk = crate::disk::native::NativeDisk::open_read(directory)
+            .map_err(|source| Error::io("open", directory, source))?;
+        let floor = super::state::read_floor(&*disk)?.map_or(0, |floor| floor.offset);
+        Self::load_sound(&*disk, floor, None)
+    }
+
+    /// As [`load`](Self::load), a fault being an error.
+    pub(crate) fn load_sound(disk: &dyn ReadDisk, floor: u64, known: Option<&Self>) -> Result<Self> {
+        let loaded = Self::load(disk, floor, known)?;
+        match loaded.fault {
+            Some(fault) => Err(fault.error),
+            None => Ok(loaded.segments),
+        }
+    }
+
+    /// Reads the headers of all segments but those `known`, and checks that they fit together above the floor.
+    pub(crate) fn load(disk: &dyn ReadDisk, floor: u64, known: Option<&Self>) -> Result<Loaded> {
+        let directory = directory_of(disk);
+        let mut headers = Vec::new();
+        let mut short = Vec::new();
+        for base in list_bases(disk)? {
+            if let Some(header) = known.and_then(|known| known.header_at(base)) {
+                headers.push(header);
+            } else if let Some((header, is_short)) = read_header(disk, base)? {
+                headers.push(header);
+                if is_short {
+                    short.push(base);
+                }
+            }
+        }
+        let Some(first) = headers.first() else { return Err(Error::NotAJournal { directory }) };
+        let id = first.id;
+        let segments = Self { directory, id, headers };
+        if let Some(other) = segments.headers.iter().find(|header| header.id != id) {
+            return Err(Error::WrongJournal { path: segments.path(other.base), expected: id, found: other.id });
+        }
+        let fault = segments.find_fault(floor, &short);
+        Ok(Loaded { segments, fault })
+    }
+
+    fn find_fault(&self, floor: u64, short: &[u64]) -> Option<Fault> {
+        let kept = self.headers.partition_point(|header| header.end() <= floor);
+        let Some(first) = self.headers.get(kept) else {
+            // Everything lies below the floor; the floor can stand exactly at the end of all segments only when
+            // cleanup ran ahead of appending, which it never does.
+            return Some(Fault { sound: 0, error: self.missing(floor) });
+        };
+        if first.base > floor {
+            return Some(Fault { sound: 0, error: self.missing(floor) });
+        }
+        for (index, header) in self.headers.iter().enumerate().skip(kept) {
+            let next = self.headers.get(index + 1);
+            if next.is_some() && short.contains(&header.base) {
+                let range = header.base..header.end();
+                let error = Error::corrupt(&self.path(header.base), range, CorruptionKind::Missing, []);
+                return Some(Fault { sound: index + 1, error });
+            }
+            match next {
+                Some(next) if next.base > header.end() => {
+                    return Some(Fault { sound: index + 1, error: self.missing(header.end()) });
+                }
+                Some(next) if next.base < header.end() => {
+                    let (first, second) = (self.path(header.base), self.path(next.base));
+                    return Some(Fault { sound: index + 1, error: Error::OverlappingSegments { first, second } });
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn missing(&self, base: u64) -> Error {
+        Error::MissingSegment { directory: self.directory.clone(), base: Offset::new(base) }
+    }
+
+    /// The journal's directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The journal's identity.
+    #[must_use]
+    pub fn journal_id(&self) -> JournalId {
+        self.id
+    }
+
+    /// The segment that holds `offset`, by binary search; `None` below the first and behind the last.
+    #[must_use]
+    pub fn resolve(&self, offset: Offset) -> Option<SegmentInfo> {
+        self.header_of(offset.get()).map(|header| self.info(&header))
+    }
+
+    /// All segments, in order.
+    pub fn segments(&self) -> impl Iterator<Item = SegmentInfo> {
+        self.headers.iter().map(|header| self.info(header))
+    }
+
+    fn info(&self, header: &SegmentHeader) -> SegmentInfo {
+        SegmentInfo {
+            path: self.path(header.base),
+            base: Offset::new(header.base),
+            end: Offset::new(header.end()),
+            created: header.created,
+        }
+    }
+
+    pub(crate) fn headers(&self) -> &[SegmentHeader] {
+        &self.headers
+    }
+
+    pub(crate) fn header_of(&self, offset: u64) -> Option<SegmentHeader> {
+        let behind = self.headers.partition_point(|header| header.base <= offset);
+        let header = self.headers.get(behind.checked_sub(1)?)?;
+        (offset < header.end()).then_some(*header)
+    }
+
+    pub(crate) fn header_at(&self, base: u64) -> Option<SegmentHeader> {
+        let index = self.headers.binary_search_by_key(&base, |header| header.base).ok()?;
+        self.headers.get(index).copied()
+    }
+
+    pub(crate) fn path(&self, base: u64) -> PathBuf {
+        self.directory.join(file_name::segment(base))
+    }
+
+    /// Adds the segment behind the last.
+    ///
+    /// # Panics
+    /// When it does not begin where the last one ends.
+    pub(crate) fn push(&mut self, header: SegmentHeader) {
+        let end = self.headers.last().map(SegmentHeader::end);
+        assert!(end.is_none_or(|end| end == header.base), "segment {} does not follow {end:?}", header.base);
+        self.headers.push(header);
+    }
+
+    /// Forgets the segments that lie wholly below `floor`, but never the last, and names them, oldest first.
+    pub(crate) fn forget_below(&mut self, floor: u64) -> Vec<u64> {
+        let below = self.headers.partition_point(|header| header.end() <= floor);
+        let count = below.min(self.headers.len().saturating_sub(1));
+        self.headers.drain(..count).map(|header| header.base).collect()
+    }
+
+    /// Forgets all segments from `index` on and names them, newest first.
+    pub(crate) fn forget_from(&mut self, index: usize) -> Vec<u64> {
+        self.headers.drain(index.min(self.headers.len())..).map(|header| header.base).rev().collect()
+    }
+}
+
+/// The journal's directory, for messages.
+pub(crate) fn directory_of(disk: &dyn ReadDisk) -> PathBuf {
+    let lock = disk.path(Folder::Root, file_name::LOCK);
+    lock.parent().map(Path::to_owned).unwrap_or(lock)
+}
+
+/// The bases that segment files are named by, ascending.
+pub(crate) fn list_bases(disk: &dyn ReadDisk) -> Result<Vec<u64>> {
+    let entries = disk.list(Folder::Root).map_err(|source| Error::io("list", directory_of(disk), source))?;
+    let mut bases = Vec::new();
+    for entry in entries {
+        let Some(name) = entry.name.to_str() else { continue };
+        let Some(base) = file_name::parse_segment(name) else { continue };
+        if entry.kind != EntryKind::File {
+            let reason = "has the name of a segment, but is not a regular file";
+            return Err(Error::ForeignFile { path: disk.path(Folder::Root, name), reason });
+        }
+        bases.push(base);
+    }
+    bases.sort_unstable();
+    Ok(bases)
+}
+
+/// The header of the segment file named by `base`, and whether the file is shorter than the header says. `None` when the
+/// file has gone since it was listed.
+pub(crate) fn read_header(disk: &dyn ReadDisk, base: u64) -> Result<Option<(SegmentHeader, bool)>> {
+    let name = file_name::segment(base);
+    let path = disk.path(Folder::Root, &name);
+    let file = match disk.open_read(Folder::Root, &name) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(super::files::open_error(path, error)),
+    };
+    let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
+    let read = file.read_at(&mut bytes, 0).map_err(|source| Error::io("read", &path, source))?;
+    let length = file.len().map_err(|source| Error::io("stat", &path, source))?;
+    let header = SegmentHeader::decode(bytes.get(..read).unwrap_or_default()).map_err(|error| match error {
+        HeaderError::Foreign => {
+            let reason = "has the name of a segment, but does not begin like one";
+            Error::ForeignFile { path: path.clone(), reason }
+        }
+        HeaderError::Version { found } => {
+            Error::UnsupportedVersion { path: path.clone(), found, newest: FORMAT_VERSION }
+        }
+        HeaderError::Damaged => Error::corrupt(&path, base..base, CorruptionKind::Header, []),
+    })?;
+    if header.base != base {
+        let reason = "says of itself that it begins at another offset than its name does";
+        return Err(Error::ForeignFile { path, reason });
+    }
+    Ok(Some((header, length < SEGMENT_HEADER_BYTES as u64 + header.capacity)))
+}

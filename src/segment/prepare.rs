@@ -1,0 +1,322 @@
+//! Preparing the next segment before it is needed, writing space ahead, and removing old segments: in the background where
+//! there is a thread for it, else when it is needed.
+//!
+//! Guarantees: a segment gets its name only after its header and length are durable, and is handed out only after its
+//! name is durable too. A full disk is reported to the one who needs the segment and changes nothing else.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::active::{AHEAD_STEP_BYTES, WritableSegment, is_full};
+use crate::disk::{Disk, Folder};
+use crate::error::{Error, Result};
+use crate::format::file_name::{self, UNFINISHED};
+use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
+
+/// Why a segment could not be prepared.
+#[derive(Clone, Debug)]
+pub(crate) enum PrepareError {
+    /// There is no room. Nothing happened; it can be tried again.
+    Full(Arc<io::Error>),
+    /// The system refused. Nothing happened; it can be tried again.
+    Refused(Error),
+    /// It is not known what is durable now.
+    Doubtful(Error),
+}
+
+impl PrepareError {
+    pub(crate) fn of(operation: &'static str, path: &Path, error: io::Error) -> Self {
+        if is_full(&error) { Self::Full(Arc::new(error)) } else { Self::Refused(Error::io(operation, path, error)) }
+    }
+}
+
+/// Creates the segment: under its name only when it is whole and durable.
+pub(crate) fn create_segment(
+    disk: &dyn Disk,
+    header: SegmentHeader,
+) -> std::result::Result<WritableSegment, PrepareError> {
+    let name = file_name::segment(header.base);
+    let unfinished = format!("{name}{UNFINISHED}");
+    let segment = create_unfinished(disk, header, &name, &unfinished).inspect_err(|_| {
+        // What is left is removed when the journal is opened next; here it only gives its space back.
+        let _ = disk.remove(Folder::Root, &unfinished);
+    })?;
+    let path = disk.path(Folder::Root, &name);
+    let doubtful = |operation| {
+        let path = path.clone();
+        move |source| PrepareError::Doubtful(Error::io(operation, path, source))
+    };
+    disk.rename((Folder::Root, &unfinished), (Folder::Root, &name)).map_err(doubtful("rename"))?;
+    disk.sync_folder(Folder::Root).map_err(doubtful("sync the directory of"))?;
+    Ok(segment)
+}
+
+fn create_unfinished(
+    disk: &dyn Disk,
+    header: SegmentHeader,
+    name: &str,
+    unfinished: &str,
+) -> std::result::Result<WritableSegment, PrepareError> {
+    let path = disk.path(Folder::Root, name);
+    let refused = |operation| {
+        let path = path.clone();
+        move |error| PrepareError::of(operation, &path, error)
+    };
+    match disk.remove(Folder::Root, unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused("remove")(error)),
+        _ => {}
+    }
+    let file = disk.create(Folder::Root, unfinished).map_err(refused("create"))?;
+    if !file.try_lock().map_err(refused("lock"))? {
+        return Err(PrepareError::Refused(Error::Locked { path, holder: None }));
+    }
+    let bytes = SEGMENT_HEADER_BYTES as u64 + header.capacity;
+    let reserved = file.allocate(bytes).map_err(refused("allocate"))?;
+    file.write_at(&header.encode(), 0).map_err(refused("write"))?;
+    let first = AHEAD_STEP_BYTES.min(header.capacity);
+    file.write_zeros(SEGMENT_HEADER_BYTES as u64, first).map_err(refused("write"))?;
+    file.sync().map_err(refused("sync"))?;
+    Ok(WritableSegment::new(path, header, file, reserved, SEGMENT_HEADER_BYTES as u64 + first))
+}
+
+/// Who prepares, zeroes and removes.
+#[derive(Debug)]
+pub(crate) struct Preparer {
+    disk: Arc<dyn Disk>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    jobs: Mutex<Jobs>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Jobs {
+    next: Next,
+    /// Segments to write ahead in, each up to a file position.
+    ahead: VecDeque<(Arc<WritableSegment>, u64)>,
+    /// Segments to remove, oldest first.
+    remove: VecDeque<u64>,
+    stop: bool,
+    /// The thread is in the middle of a job.
+    busy: bool,
+}
+
+#[derive(Debug, Default)]
+enum Next {
+    #[default]
+    Nothing,
+    Wanted(SegmentHeader),
+    InWork(SegmentHeader),
+    Ready(Arc<WritableSegment>),
+    Failed(PrepareError),
+}
+
+impl Preparer {
+    /// With `background`, a thread does the work.
+    pub(crate) fn new(disk: Arc<dyn Disk>, background: bool) -> Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let thread = if background {
+            let (disk, shared) = (disk.clone(), shared.clone());
+            let builder = std::thread::Builder::new().name("ringwal-prepare".into());
+            let spawned = builder.spawn(move || work(&*disk, &shared));
+            Some(spawned.map_err(|source| Error::io("start a thread for", "segments", source))?)
+        } else {
+            None
+        };
+        Ok(Self { disk, shared, thread })
+    }
+
+    /// A segment that an earlier writer prepared.
+    pub(crate) fn offer(&self, segment: Arc<WritableSegment>) {
+        self.shared.lock().next = Next::Ready(segment);
+    }
+
+    /// Whether a call of [`want`](Self::want) would be of use: there is a thread, and it was not asked yet.
+    pub(crate) fn wants_work(&self) -> bool {
+        self.thread.is_some() && matches!(self.shared.lock().next, Next::Nothing)
+    }
+
+    /// Has the segment prepared in the background.
+    pub(crate) fn want(&self, header: SegmentHeader) {
+        let mut jobs = self.shared.lock();
+        if matches!(jobs.next, Next::Nothing) {
+            jobs.next = Next::Wanted(header);
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// The prepared segment; waits for it, or prepares it.
+    pub(crate) fn take(&self, header: SegmentHeader) -> std::result::Result<Arc<WritableSegment>, PrepareError> {
+        if self.thread.is_some() {
+            self.want(header);
+        }
+        let mut jobs = self.shared.lock();
+        loop {
+            match std::mem::take(&mut jobs.next) {
+                Next::Ready(segment) => {
+                    assert_eq!(segment.header.base, header.base, "another segment was prepared than the next one");
+                    return Ok(segment);
+                }
+                Next::Failed(error) => return Err(error),
+                Next::Nothing => {
+                    drop(jobs);
+                    return create_segment(&*self.disk, header).map(Arc::new);
+                }
+                waiting @ (Next::Wanted(_) | Next::InWork(_)) => jobs.next = waiting,
+            }
+            jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Has zeros written up to file position `target`.
+    pub(crate) fn write_ahead(&self, segment: &Arc<WritableSegment>, target: u64) {
+        if self.thread.is_none() || segment.written_below() >= target.min(segment.file_end()) {
+            return;
+        }
+        let mut jobs = self.shared.lock();
+        match jobs.ahead.iter_mut().find(|(queued, _)| Arc::ptr_eq(queued, segment)) {
+            Some((_, queued)) => *queued = target.max(*queued),
+            None => jobs.ahead.push_back((segment.clone(), target)),
+        }
+        self.shared.changed.notify_all();
+    }
+
+    /// Has the segments removed, in this order.
+    pub(crate) fn remove(&self, bases: Vec<u64>) -> Result<()> {
+        if self.thread.is_some() {
+            self.shared.lock().remove.extend(bases);
+            self.shared.changed.notify_all();
+            return Ok(());
+        }
+        remove_segments(&*self.disk, bases)
+    }
+
+    /// Waits until everything that was asked for is done.
+    pub(crate) fn finish(&self) {
+        if self.thread.is_none() {
+            return;
+        }
+        let mut jobs = self.shared.lock();
+        while jobs.busy || !jobs.remove.is_empty() || matches!(jobs.next, Next::Wanted(_) | Next::InWork(_)) {
+            jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Preparer {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by its hook; nothing is lost by it that the next open does not find.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Jobs> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+enum Job {
+    Prepare(SegmentHeader),
+    Ahead(Arc<WritableSegment>, u64),
+    Remove(u64),
+}
+
+/// The background thread: the most urgent job first, until it is told to stop.
+fn work(disk: &dyn Disk, shared: &Shared) {
+    let _stopped = StoppedByPanic(shared);
+    while let Some(job) = next_job(shared) {
+        match job {
+            Job::Prepare(header) => {
+                let next = match create_segment(disk, header) {
+                    Ok(segment) => Next::Ready(Arc::new(segment)),
+                    Err(error) => Next::Failed(error),
+                };
+                let ahead = match &next {
+                    Next::Ready(segment) => Some((segment.clone(), segment.file_end())),
+                    _ => None,
+                };
+                let mut jobs = shared.lock();
+                jobs.next = next;
+                jobs.ahead.extend(ahead);
+            }
+            Job::Ahead(segment, target) => {
+                // An error stays with the segment, where the committer meets it; a full disk is met there too.
+                if segment.write_step(target).unwrap_or(false) {
+                    shared.lock().ahead.push_back((segment, target));
+                }
+            }
+            // What cannot be removed now is found again by the next cleanup or open.
+            Job::Remove(base) => drop(remove_segments(disk, [base])),
+        }
+        shared.lock().busy = false;
+        shared.changed.notify_all();
+    }
+}
+
+fn next_job(shared: &Shared) -> Option<Job> {
+    let mut jobs = shared.lock();
+    loop {
+        if jobs.stop {
+            return None;
+        }
+        let job = if let Next::Wanted(header) = jobs.next {
+            jobs.next = Next::InWork(header);
+            Some(Job::Prepare(header))
+        } else if let Some((segment, target)) = jobs.ahead.pop_front() {
+            Some(Job::Ahead(segment, target))
+        } else {
+            jobs.remove.pop_front().map(Job::Remove)
+        };
+        if job.is_some() {
+            jobs.busy = true;
+            return job;
+        }
+        jobs = shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// Lets nobody wait for a thread that has gone.
+struct StoppedByPanic<'a>(&'a Shared);
+
+impl Drop for StoppedByPanic<'_> {
+    fn drop(&mut self) {
+        let mut jobs = self.0.lock();
+        jobs.busy = false;
+        jobs.remove.clear();
+        if matches!(jobs.next, Next::Wanted(_) | Next::InWork(_)) {
+            let error = Error::Panicked { message: "the thread that prepares segments has stopped".into() };
+            jobs.next = Next::Failed(PrepareError::Doubtful(error));
+        }
+        self.0.changed.notify_all();
+    }
+}
+
+/// Removes segment files, in this order; those that are gone already are no error.
+pub(crate) fn remove_segments(disk: &dyn Disk, bases: impl IntoIterator<Item = u64>) -> Result<()> {
+    let mut removed = false;
+    for base in bases {
+        let name = file_name::segment(base);
+        match disk.remove(Folder::Root, &name) {
+            Ok(()) => removed = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("remove", disk.path(Folder::Root, &name), error)),
+        }
+    }
+    if removed {
+        let path = super::manager::directory_of(disk);
+        disk.sync_folder(Folder::Root).map_err(|source| Error::io("sync", path, source))?;
+    }
+    Ok(())
+}

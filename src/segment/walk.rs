@@ -1,0 +1,186 @@
+//! Walking over a segment's commits and records with large reads.
+//!
+//! Guarantees: memory is one chunk plus one record; no allocation per record once the window has grown to the largest
+//! record; bytes behind the file's end read as zeros. Must not know: what a bad place means (torn or corrupt).
+
+use std::sync::Arc;
+
+use crate::disk::ReadFile;
+use crate::error::{CorruptionKind, Error, Result};
+use crate::format::commit::CommitRecord;
+use crate::format::record::RECORD_HEADER_BYTES;
+use crate::format::scan::{Expected, OpenCommit, Scan, Step};
+use crate::format::segment_header::SegmentHeader;
+use crate::position::Hash;
+use std::path::PathBuf;
+
+/// Whether reads go through the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cache {
+    Through,
+    /// What the device holds.
+    Past,
+}
+
+/// A segment file to walk over.
+#[derive(Clone, Debug)]
+pub(crate) struct SegmentFile {
+    pub(crate) path: PathBuf,
+    pub(crate) header: SegmentHeader,
+    pub(crate) file: Arc<dyn ReadFile>,
+}
+
+impl SegmentFile {
+    /// Fills `into` from `offset` on; what lies behind the file's end reads as zeros.
+    pub(crate) fn read(&self, into: &mut [u8], offset: u64, cache: Cache) -> Result<()> {
+        let position = self.header.position_of(offset);
+        let read = match cache {
+            Cache::Through => self.file.read_at(into, position),
+            Cache::Past => self.file.read_past_cache(into, position),
+        };
+        let read = read.map_err(|source| Error::io("read", &self.path, source))?;
+        into.get_mut(read..).unwrap_or_default().fill(0);
+        Ok(())
+    }
+}
+
+/// Bytes of a segment, read in chunks.
+#[derive(Debug)]
+struct Window {
+    bytes: Vec<u8>,
+    start: u64,
+    chunk: usize,
+}
+
+impl Window {
+    /// The bytes that are there from `offset` on.
+    fn from(&self, offset: u64) -> &[u8] {
+        let skip = offset.checked_sub(self.start).and_then(|skip| usize::try_from(skip).ok());
+        skip.and_then(|skip| self.bytes.get(skip..)).unwrap_or_default()
+    }
+
+    /// Sees to it that at least `bytes` are there from `offset` on, as far as the segment goes.
+    fn fill(&mut self, segment: &SegmentFile, offset: u64, bytes: usize, cache: Cache, end: u64) -> Result<()> {
+        let room = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let wanted = bytes.max(self.chunk).min(room);
+        let keep = self.from(offset).len();
+        let skip = self.bytes.len() - keep;
+        self.bytes.copy_within(skip.., 0);
+        self.bytes.resize(wanted.max(keep), 0);
+        self.start = offset;
+        let into = self.bytes.get_mut(keep..).unwrap_or_default();
+        segment.read(into, offset + keep as u64, cache)
+    }
+}
+
+/// What a walk came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    Commit { offset: u64, record: CommitRecord },
+    /// Its payload is given by [`Walk::payload`].
+    Record { offset: u64, hash: Hash, payload_bytes: usize },
+    CommitEnd { end: u64 },
+    /// The segment is used up.
+    SegmentEnd,
+    /// Nothing valid stands here.
+    Bad { at: u64, kind: CorruptionKind },
+}
+
+/// A walk over one segment.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    segment: SegmentFile,
+    scan: Scan,
+    window: Window,
+    cache: Cache,
+    /// Nothing at or behind this offset is read.
+    limit: u64,
+    payload: (u64, usize),
+}
+
+impl Walk {
+    /// A walk that does as `scan` says, reading `chunk` bytes at a time.
+    pub(crate) fn new(segment: SegmentFile, scan: Scan, cache: Cache, chunk: usize) -> Self {
+        let limit = segment.header.end();
+        let window = Window { bytes: Vec::new(), start: scan.offset(), chunk };
+        Self { segment, scan, window, cache, limit, payload: (0, 0) }
+    }
+
+    /// Goes on in another segment, with the memory of this walk.
+    pub(crate) fn continue_in(&mut self, segment: SegmentFile, scan: Scan) {
+        self.limit = segment.header.end();
+        self.window.bytes.clear();
+        self.window.start = scan.offset();
+        self.segment = segment;
+        self.scan = scan;
+    }
+
+    /// Reads nothing at or behind `offset`; to be moved up as more becomes durable. What was read is kept.
+    pub(crate) fn limit(&mut self, offset: u64) {
+        self.limit = offset.min(self.segment.header.end());
+    }
+
+    pub(crate) fn segment(&self) -> &SegmentFile {
+        &self.segment
+    }
+
+    /// The offset that the next item is looked for at.
+    pub(crate) fn offset(&self) -> u64 {
+        self.scan.offset()
+    }
+
+    pub(crate) fn open_commit(&self) -> Option<&OpenCommit> {
+        self.scan.open_commit()
+    }
+
+    pub(crate) fn expected(&self) -> Option<Expected> {
+        self.scan.expected()
+    }
+
+    /// Forgets what was read and reads past the page cache for the next item.
+    pub(crate) fn reread_past_cache(&mut self) {
+        self.window.bytes.clear();
+        self.cache = Cache::Past;
+    }
+
+    /// Reads through the page cache again.
+    pub(crate) fn read_through_cache(&mut self) {
+        self.cache = Cache::Through;
+    }
+
+    pub(crate) fn cache(&self) -> Cache {
+        self.cache
+    }
+
+    /// The next item. After `Bad` and `SegmentEnd` the walk stays where it is.
+    pub(crate) fn next(&mut self) -> Result<Item> {
+        loop {
+            let offset = self.scan.offset();
+            let step = self.scan.step(self.window.from(offset));
+            return Ok(match step {
+                Step::Need(bytes) if offset.saturating_add(bytes as u64) > self.limit => {
+                    let max = self.limit.saturating_sub(offset);
+                    Item::Bad { at: offset, kind: CorruptionKind::Length { found: bytes as u64, max } }
+                }
+                Step::Need(bytes) => {
+                    self.window.fill(&self.segment, offset, bytes, self.cache, self.limit)?;
+                    continue;
+                }
+                Step::Commit { offset, record } => Item::Commit { offset, record },
+                Step::Record { offset, header } => {
+                    self.payload = (offset + RECORD_HEADER_BYTES as u64, header.payload_bytes());
+                    Item::Record { offset, hash: header.hash, payload_bytes: header.payload_bytes() }
+                }
+                Step::CommitEnd { end } => Item::CommitEnd { end },
+                Step::SegmentEnd => Item::SegmentEnd,
+                Step::Bad(kind) => Item::Bad { at: offset, kind },
+            });
+        }
+    }
+
+    /// The payload of the record that was the last item.
+    pub(crate) fn payload(&self) -> &[u8] {
+        let (offset, bytes) = self.payload;
+        self.window.from(offset).get(..bytes).unwrap_or_default()
+    }
+}

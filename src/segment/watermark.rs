@@ -1,0 +1,172 @@
+//! The watermark: the durable end, in a page that readers in other processes see at once.
+//!
+//! ```text
+//! word 0        1, 2          8, 9, 10                          16, 17, 18
+//! | magic      | journal id  | durable end, last commit, check  | the same for the commit before or after |
+//! ```
+//! Guarantees: what a reader takes from it was durable at the time; a torn, stale, foreign or damaged page gives nothing
+//! or an older durable end, never a later one. It is evidence for recovery, never a reason to cut.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::disk::{BLOCK_BYTES, Disk, Durable, Folder, ReadDisk, SharedPage};
+use crate::error::{Error, Result};
+use crate::format::file_name::WATERMARK;
+use crate::position::JournalId;
+
+const MAGIC_WORD: usize = 0;
+const ID_WORDS: [usize; 2] = [1, 2];
+const SLOTS: [usize; 2] = [8, 16];
+const MAGIC: u64 = u64::from_le_bytes(*b"rwmark\0\x02");
+
+/// What the watermark says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Every offset below is durable.
+    pub(crate) durable_end: u64,
+    /// Where the commit begins that ends there.
+    pub(crate) last_commit: u64,
+}
+
+/// The watermark page of one journal.
+#[derive(Debug)]
+pub(crate) struct Watermark {
+    page: Arc<dyn SharedPage>,
+    id: JournalId,
+    /// Publications so far; only the writer counts. Its parity picks the slot, so that a reader always finds one slot
+    /// that is not being changed.
+    published: AtomicU64,
+}
+
+impl Watermark {
+    /// The journal's watermark as it is, for those who look. `None` where there is none, or it is no page.
+    pub(crate) fn open(disk: &dyn ReadDisk, id: JournalId) -> Result<Option<Self>> {
+        match disk.open_page(Folder::Root, WATERMARK) {
+            Ok(page) => Ok(Some(Self { page, id, published: AtomicU64::new(0) })),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+            Err(source) => Err(crate::segment::files::open_error(disk.path(Folder::Root, WATERMARK), source)),
+        }
+    }
+
+    /// The journal's watermark for its writer, with this content, durably.
+    ///
+    /// `mark` must be what recovery found and made durable.
+    pub(crate) fn create(disk: &dyn Disk, id: JournalId, mark: Mark) -> Result<Self> {
+        let path = disk.path(Folder::Root, WATERMARK);
+        let failed = |operation| {
+            let path = path.clone();
+            move |source| Error::io(operation, path, source)
+        };
+        let watermark = match Self::open(disk, id)? {
+            Some(watermark) if watermark.page.is_writable() => watermark,
+            _ => {
+                match disk.remove(Folder::Root, WATERMARK) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(error)),
+                    _ => {}
+                }
+                let file = disk.create(Folder::Root, WATERMARK).map_err(failed("create"))?;
+                file.write_at(&[0; BLOCK_BYTES], 0).map_err(failed("write"))?;
+                file.sync().map_err(failed("sync"))?;
+                disk.sync_folder(Folder::Root).map_err(failed("sync the directory of"))?;
+                let page = disk.open_page(Folder::Root, WATERMARK).map_err(failed("map"))?;
+                Self { page, id, published: AtomicU64::new(0) }
+            }
+        };
+        if !watermark.is_ours() {
+            for slot in SLOTS {
+                watermark.page.store(slot + 2, 0);
+            }
+            watermark.page.store(MAGIC_WORD, MAGIC);
+            for (word, value) in ID_WORDS.into_iter().zip(id_words(id)) {
+                watermark.page.store(word, value);
+            }
+        }
+        if watermark.read() != Some(mark) {
+            watermark.restart(mark);
+        }
+        Ok(watermark)
+    }
+
+    /// Sets both slots: after recovery, which may have gone back.
+    fn restart(&self, mark: Mark) {
+        self.store(mark);
+        self.store(mark);
+    }
+
+    /// Publishes a new durable end and wakes those who follow.
+    pub(crate) fn publish(&self, mark: Mark, _proof: &Durable) {
+        self.store(mark);
+        self.page.announce();
+    }
+
+    fn store(&self, mark: Mark) {
+        // Relaxed: only the writer's own thread counts.
+        let published = self.published.fetch_add(1, Ordering::Relaxed);
+        let slot = if published.is_multiple_of(2) { SLOTS[0] } else { SLOTS[1] };
+        // A reader that sees a half-changed slot finds that its check does not fit and takes the other one. Each
+        // store is a release, so the check is never seen before the values.
+        self.page.store(slot, mark.durable_end);
+        self.page.store(slot + 1, mark.last_commit);
+        self.page.store(slot + 2, self.check(mark));
+    }
+
+    /// What the page says, or `None` when it says nothing that can be believed.
+    pub(crate) fn read(&self) -> Option<Mark> {
+        if !self.is_ours() {
+            return None;
+        }
+        // Two slots change in turn: a reader is too slow for both only when two commits pass during one look.
+        const LOOKS: usize = 16;
+        (0..LOOKS).find_map(|_| {
+            let marks = SLOTS.map(|slot| self.read_slot(slot));
+            marks.into_iter().flatten().max_by_key(|mark| mark.durable_end)
+        })
+    }
+
+    fn read_slot(&self, slot: usize) -> Option<Mark> {
+        let check = self.page.load(slot + 2);
+        let mark = Mark { durable_end: self.page.load(slot), last_commit: self.page.load(slot + 1) };
+        (check == self.check(mark)).then_some(mark)
+    }
+
+    fn check(&self, mark: Mark) -> u64 {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(&self.id.0);
+        bytes[16..24].copy_from_slice(&mark.durable_end.to_le_bytes());
+        bytes[24..].copy_from_slice(&mark.last_commit.to_le_bytes());
+        // The upper half sets a check apart from words that were never written.
+        u64::from(crc32c::crc32c(&bytes)) | (MAGIC << 32)
+    }
+
+    fn is_ours(&self) -> bool {
+        self.page.load(MAGIC_WORD) == MAGIC && ID_WORDS.map(|word| self.page.load(word)) == id_words(self.id)
+    }
+
+    /// To be read before a look at the durable end, and given to [`wait`](Self::wait) when that look was in vain.
+    pub(crate) fn announcements(&self) -> u32 {
+        self.page.announcements()
+    }
+
+    /// Waits for a publication after `seen`, at most `patience`.
+    pub(crate) fn wait(&self, seen: u32, patience: Duration) {
+        self.page.wait(seen, patience);
+    }
+
+    /// Wakes those who wait although nothing was published: the journal failed or is closed.
+    pub(crate) fn wake(&self) {
+        self.page.announce();
+    }
+
+    /// Makes the content durable.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.page.sync()
+    }
+}
+
+fn id_words(id: JournalId) -> [u64; 2] {
+    let word = |half: &[u8]| half.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+    [word(&id.0[..8]), word(&id.0[8..])]
+}
