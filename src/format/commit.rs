@@ -135,6 +135,11 @@ impl Chain {
         self.hasher.update(record.as_bytes());
     }
 
+    /// Adds the hashes of records, one behind the other.
+    pub(crate) fn add_all(&mut self, hashes: &[u8]) {
+        self.hasher.update(hashes);
+    }
+
     /// The chain value that the next commit carries.
     pub(crate) fn finish(&self) -> Hash {
         Hash(*self.hasher.finalize().as_bytes())

@@ -1,0 +1,42 @@
+//! The journal: appending, reading, following, cursors and cleanup.
+//!
+//! Guarantees: an acknowledgement is given only for a proof of a completed flush; readers cannot write. Must not know:
+//! stores.
+
+mod cleanup;
+#[cfg(feature = "group-commit")]
+mod committer;
+mod cursor;
+mod dead_writer;
+mod follow;
+#[cfg(feature = "group-commit")]
+mod group_commit;
+#[cfg(feature = "group-commit")]
+mod handle;
+mod options;
+mod reader;
+mod receipt;
+mod records;
+mod stats;
+#[cfg(feature = "group-commit")]
+mod ticket;
+mod verify;
+mod writer;
+mod writer_open;
+
+pub use cleanup::CleanupReport;
+pub use cursor::{Cursor, CursorKind, Cursors};
+pub use follow::Follow;
+#[cfg(feature = "group-commit")]
+pub use group_commit::GroupCommitBuffer;
+#[cfg(feature = "group-commit")]
+pub use handle::Journal;
+pub use options::{Options, Packing};
+pub use reader::JournalReader;
+pub use receipt::{Receipt, Record, RecordRef};
+pub use records::Records;
+pub use stats::Stats;
+#[cfg(feature = "group-commit")]
+pub use ticket::{Ticket, TrySubmitError};
+pub use verify::{Head, VerifyOptions, VerifyReport};
+pub use writer::JournalWriter;

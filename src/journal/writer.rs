@@ -1,0 +1,469 @@
+//! `JournalWriter`: the single owner of a journal's end. The commit thread drives one; so can a program without threads.
+//!
+//! Guarantees: commits are strictly serial; the first failure is final; nothing is acknowledged without a
+//! [`Durable`]. Must not know: queues, waiters.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::options::{Options, Packing};
+use super::receipt::Receipt;
+use super::stats::{Counters, Stats};
+use crate::disk::{BackendReport, Disk, Durable, LogWriter, block_ceiling, block_floor, fork_count};
+use crate::error::{Error, Result};
+use crate::format::commit::{COMMIT_RECORD_BYTES, Chain, CommitRecord};
+use crate::format::record::{RECORD_HEADER_BYTES, RecordKind, UnplacedHeader};
+use crate::format::segment_header::{CAPACITY_UNIT, SegmentHeader};
+use crate::position::{Hash, JournalId, Offset};
+use crate::recovery::{RecoveryReport, WriterLock};
+use crate::segment::active::WritableSegment;
+use crate::segment::prepare::{PrepareError, Preparer};
+use crate::segment::watermark::{Mark, Watermark};
+
+/// Space is kept written this far ahead of the commits.
+const AHEAD_BYTES: u64 = 4 << 20;
+/// The next segment is prepared when no more than this, or half of the segment, is left of the active one.
+const PREPARE_WHEN_LEFT_BYTES: u64 = 16 << 20;
+
+/// A journal open for writing by one owner, without any thread.
+///
+/// Every call that appends returns when its records are durable. `Journal` lets many threads share one.
+///
+/// ```
+/// # fn main() -> ringwal::Result<()> {
+/// # let dir = tempfile::tempdir().expect("a temporary directory");
+/// # let directory = dir.path().join("journal");
+/// let mut writer = ringwal::JournalWriter::open(&directory, ringwal::Options::new())?;
+/// let receipt = writer.append(b"paid 5 to alice")?;
+/// assert_eq!(writer.reader()?.read(receipt.offset)?.payload, b"paid 5 to alice");
+/// writer.close()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct JournalWriter {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) directory: PathBuf,
+    pub(super) id: JournalId,
+    pub(super) options: Options,
+    pub(super) log: Box<dyn LogWriter>,
+    pub(super) active: Arc<WritableSegment>,
+    pub(super) preparer: Arc<Preparer>,
+    pub(super) watermark: Arc<Watermark>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) report: RecoveryReport,
+    /// Every offset below is durable.
+    pub(super) durable_end: u64,
+    /// Where the next commit begins: the durable end, or the base of a segment that nothing was written to yet.
+    pub(super) next: u64,
+    pub(super) number: u64,
+    pub(super) chain: Hash,
+    /// Where the last commit begins.
+    pub(super) last_commit: u64,
+    /// The last commit holds records that no later commit vouches for.
+    pub(super) unvouched: bool,
+    pub(super) staged: Staged,
+    /// File positions of the active segment below are known to be written or granted.
+    pub(super) granted: u64,
+    pub(super) failed: Option<Error>,
+    pub(super) closed: bool,
+    pub(super) forks: u32,
+    /// Given back last.
+    pub(super) _lock: WriterLock,
+}
+
+/// Records in the commit buffer that are not committed yet.
+#[derive(Debug, Default)]
+pub(super) struct Staged {
+    records: u32,
+    /// Bytes of the records.
+    bytes: usize,
+    payload_bytes: u64,
+    /// Their content hashes, one behind the other.
+    hashes: Vec<u8>,
+}
+
+/// Whether there is room in the commit that is being gathered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    Enough,
+    /// What is staged must be committed first.
+    CommitFirst,
+}
+
+/// A record with everything but its place.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unplaced<'a> {
+    pub(crate) header: UnplacedHeader,
+    pub(crate) payload: &'a [u8],
+}
+
+impl<'a> Unplaced<'a> {
+    pub(crate) fn new(payload: &'a [u8], continues: bool) -> Self {
+        Self { header: UnplacedHeader::new(payload, RecordKind::Payload { continues }), payload }
+    }
+}
+
+impl JournalWriter {
+    /// Appends a record; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] and [`Error::DiskFull`]: the record will never appear, the journal works. [`Error::Failed`]:
+    /// whether the record is durable is not known; reopen. [`Error::Closed`], [`Error::Forked`].
+    pub fn append(&mut self, payload: &[u8]) -> Result<Receipt> {
+        let mut receipts = self.append_batch(&[payload])?;
+        Ok(receipts.pop().expect("a receipt for each record"))
+    }
+
+    /// Appends records as one atomic batch: after a crash all of them are there or none. No records: nothing happens.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); the limit of a batch is what fits into a segment.
+    pub fn append_batch<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<Vec<Receipt>> {
+        self.check_usable()?;
+        let records = unplaced_batch(payloads, &self.options)?;
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let offset = match self.stage(&records)? {
+            Some(offset) => offset,
+            None => {
+                self.commit()?;
+                self.stage(&records)?.expect("an empty commit takes what the limits allow")
+            }
+        };
+        self.commit()?;
+        Ok(receipts(offset, &records))
+    }
+
+    /// Appends records with as few flushes as possible; after a crash any number of them, from the first on, may be
+    /// there. All are durable when this returns.
+    ///
+    /// # Errors
+    /// As [`append`](Self::append); records before the one that does not fit may have been made durable.
+    pub fn append_group<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<Vec<Receipt>> {
+        self.check_usable()?;
+        let mut all = Vec::with_capacity(payloads.len());
+        for payload in payloads {
+            let record = unplaced_batch(std::slice::from_ref(payload), &self.options)?;
+            let offset = match self.stage(&record)? {
+                Some(offset) => offset,
+                None => {
+                    self.commit()?;
+                    self.stage(&record)?.expect("an empty commit takes what the limits allow")
+                }
+            };
+            all.extend(receipts(offset, &record));
+        }
+        self.commit()?;
+        Ok(all)
+    }
+
+    /// Puts records that belong together into the commit buffer and gives the offset of the first; `None` when what is
+    /// staged must be committed first.
+    pub(crate) fn stage(&mut self, records: &[Unplaced<'_>]) -> Result<Option<u64>> {
+        let bytes: usize = records.iter().map(|record| RECORD_HEADER_BYTES + record.payload.len()).sum();
+        if self.make_room(bytes, records.len())? == Room::CommitFirst {
+            return Ok(None);
+        }
+        let start = self.block_head() + COMMIT_RECORD_BYTES + self.staged.bytes;
+        let buffer = self.log.buffer();
+        if buffer.len() < start + bytes {
+            // Doubling keeps the copies of a growing buffer few; whole blocks are the buffer's own matter.
+            buffer.grow((start + bytes).max(buffer.len() * 2).min(start + bytes + (8 << 20)));
+        }
+        let first = self.next + (COMMIT_RECORD_BYTES + self.staged.bytes) as u64;
+        let (mut at, mut offset) = (start, first);
+        for record in records {
+            let header = record.header.place(offset, self.id);
+            let end = at + RECORD_HEADER_BYTES + record.payload.len();
+            let place = &mut buffer[at..end];
+            place[..RECORD_HEADER_BYTES].copy_from_slice(&header);
+            place[RECORD_HEADER_BYTES..].copy_from_slice(record.payload);
+            self.staged.hashes.extend_from_slice(record.header.hash().as_bytes());
+            self.staged.payload_bytes += record.payload.len() as u64;
+            offset += (end - at) as u64;
+            at = end;
+        }
+        self.staged.records += u32::try_from(records.len()).expect("a batch has fewer records than a segment bytes");
+        self.staged.bytes += bytes;
+        Ok(Some(first))
+    }
+
+    /// Sees to it that records of so many bytes fit into the commit, changing to the next segment where they must.
+    fn make_room(&mut self, bytes: usize, records: usize) -> Result<Room> {
+        let is_empty = self.staged.records == 0;
+        let too_many = self.staged.records as usize + records > self.options.commit_records_max as usize;
+        if !is_empty && (too_many || self.staged.bytes + bytes > self.options.commit_bytes_max) {
+            return Ok(Room::CommitFirst);
+        }
+        let commit_bytes = (COMMIT_RECORD_BYTES + self.staged.bytes + bytes) as u64;
+        if self.next + commit_bytes > self.active.header.end() {
+            if !is_empty {
+                return Ok(Room::CommitFirst);
+            }
+            self.rotate()?;
+            let room = self.active.header.end() - self.next;
+            // A segment that an earlier opening prepared with a smaller size can be too small for this opening's limits.
+            if commit_bytes > room {
+                return Err(Error::TooLarge { bytes: bytes as u64, max: room - COMMIT_RECORD_BYTES as u64 });
+            }
+        }
+        let end = block_ceiling(self.active.header.position_of(self.next + commit_bytes));
+        if end > self.granted {
+            self.active.grant(end).map_err(|error| self.not_prepared(error))?;
+            self.granted = self.active.written_below();
+        }
+        Ok(Room::Enough)
+    }
+
+    /// Makes what is staged durable. `None` when nothing is staged.
+    pub(crate) fn commit(&mut self) -> Result<Option<Durable>> {
+        if self.staged.records == 0 {
+            return Ok(None);
+        }
+        self.write_commit(false).map(Some)
+    }
+
+    /// Whether the last commit is one that an empty commit would vouch for.
+    pub(crate) fn is_unvouched(&self) -> bool {
+        self.unvouched && self.failed.is_none()
+    }
+
+    /// Writes an empty commit: proof, for recovery, that the one before it was durable.
+    pub(crate) fn vouch(&mut self) -> Result<()> {
+        self.write_empty(false)
+    }
+
+    fn write_empty(&mut self, clean: bool) -> Result<()> {
+        assert_eq!(self.staged.records, 0, "an empty commit while records are staged");
+        match self.make_room(0, 0) {
+            Ok(_) => self.write_commit(clean).map(drop),
+            // Without room there is no such proof; nothing that was acknowledged depends on it.
+            Err(Error::DiskFull { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_commit(&mut self, clean: bool) -> Result<Durable> {
+        let head = self.block_head();
+        let used = COMMIT_RECORD_BYTES + self.staged.bytes;
+        let end = match self.options.packing {
+            Packing::Dense => self.next + used as u64,
+            Packing::Padded => (self.next + used as u64).next_multiple_of(CAPACITY_UNIT),
+        };
+        let record = CommitRecord {
+            clean,
+            records: self.staged.records,
+            bytes: end - self.next,
+            number: self.number,
+            durable_below: self.durable_end,
+            chain: self.chain,
+        };
+        let (bytes, hash) = record.encode(self.next, self.id);
+        let position = block_floor(self.active.header.position_of(self.next));
+        let total = (head + used).next_multiple_of(CAPACITY_UNIT as usize);
+        let buffer = self.log.buffer();
+        buffer.grow(total);
+        buffer[head..head + COMMIT_RECORD_BYTES].copy_from_slice(&bytes);
+        buffer[head + used..total].fill(0);
+        let mut chain = Chain::begin(&self.chain, &hash);
+        let hashes = &self.staged.hashes;
+        let written = self.log.write_durably(position, total, &mut || chain.add_all(hashes));
+        let durable = written.map_err(|source| self.fail(Error::io("commit to", &self.active.path, source)))?;
+        let last_block = total - CAPACITY_UNIT as usize;
+        self.log.buffer().copy_within(last_block..total, 0);
+        self.chain = chain.finish();
+        self.advance(end, total as u64, &durable);
+        Ok(durable)
+    }
+
+    /// Notes that everything below `end` is durable.
+    fn advance(&mut self, end: u64, device_bytes: u64, durable: &Durable) {
+        self.last_commit = self.next;
+        self.next = end;
+        self.durable_end = end;
+        self.number += 1;
+        self.unvouched = self.staged.records > 0;
+        let counters = &self.counters;
+        Counters::add(&counters.records, u64::from(self.staged.records));
+        Counters::add(&counters.payload_bytes, self.staged.payload_bytes);
+        Counters::add(&counters.commits, 1);
+        Counters::add(&counters.device_bytes, device_bytes);
+        let counts = self.log.counts();
+        counters.device_writes.store(counts.writes, std::sync::atomic::Ordering::Relaxed);
+        counters.flushes.store(counts.flushes, std::sync::atomic::Ordering::Relaxed);
+        self.staged.records = 0;
+        self.staged.bytes = 0;
+        self.staged.payload_bytes = 0;
+        self.staged.hashes.clear();
+        self.watermark.publish(Mark { durable_end: end, last_commit: self.last_commit }, durable);
+        self.look_ahead();
+    }
+
+    /// Has the next segment, and the space ahead of the commits, prepared in time.
+    fn look_ahead(&self) {
+        let header = &self.active.header;
+        let position = header.position_of(self.next);
+        if position + AHEAD_BYTES / 2 > self.granted && self.granted < self.active.file_end() {
+            self.preparer.write_ahead(&self.active, position + AHEAD_BYTES);
+        }
+        let left = header.end() - self.next;
+        if left <= (header.capacity / 2).max(PREPARE_WHEN_LEFT_BYTES) && self.preparer.wants_work() {
+            self.preparer.want(self.next_header());
+        }
+    }
+
+    fn next_header(&self) -> SegmentHeader {
+        let now = self.disk.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        SegmentHeader {
+            id: self.id,
+            base: self.active.header.end(),
+            capacity: self.options.capacity(),
+            created: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn rotate(&mut self) -> Result<()> {
+        assert_eq!(self.staged.records, 0, "a change of segments in the middle of a commit");
+        let next = self.preparer.take(self.next_header()).map_err(|error| self.not_prepared(error))?;
+        if let Err(source) = self.log.attach(next.file.clone()) {
+            return Err(self.fail(Error::io("write to", &next.path, source)));
+        }
+        self.next = next.header.base;
+        self.granted = next.written_below();
+        self.active = next;
+        Counters::add(&self.counters.rotations, 1);
+        super::cleanup::after_rotation(self);
+        Ok(())
+    }
+
+    fn not_prepared(&mut self, error: PrepareError) -> Error {
+        match error {
+            PrepareError::Full(source) => Error::DiskFull { path: self.directory.clone(), source },
+            PrepareError::Refused(error) => error,
+            PrepareError::Doubtful(error) => self.fail(error),
+        }
+    }
+
+    /// Bytes of the block that the next commit begins in that belong to earlier commits.
+    fn block_head(&self) -> usize {
+        #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
+        let head = (self.next % CAPACITY_UNIT) as usize;
+        head
+    }
+
+    /// Nothing more is taken; `first` is what everyone is told from now on.
+    #[cold]
+    pub(crate) fn fail(&mut self, first: Error) -> Error {
+        let failed = self.failed.get_or_insert_with(|| Error::Failed { first: Arc::new(first) });
+        let failed = failed.clone();
+        self.watermark.wake();
+        failed
+    }
+
+    pub(crate) fn check_usable(&self) -> Result<()> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
+        if self.closed {
+            return Err(Error::Closed);
+        }
+        if fork_count() != self.forks {
+            return Err(Error::Forked);
+        }
+        Ok(())
+    }
+
+    /// Closes the journal: writes a last commit that says so. Without it nothing is lost, but the next opening has to
+    /// look for the end.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] when the journal had failed or fails now. Everything acknowledged is durable either way.
+    pub fn close(mut self) -> Result<()> {
+        self.close_in_place()
+    }
+
+    pub(crate) fn close_in_place(&mut self) -> Result<()> {
+        self.check_usable()?;
+        self.commit()?;
+        self.write_empty(true)?;
+        self.closed = true;
+        self.preparer.finish();
+        let path = self.disk.path(crate::disk::Folder::Root, crate::format::file_name::WATERMARK);
+        self.watermark.sync().map_err(|source| Error::io("sync", path, source))
+    }
+
+    /// Every offset below is durable.
+    #[must_use]
+    pub fn durable_end(&self) -> Offset {
+        Offset::new(self.durable_end)
+    }
+
+    /// The journal's identity.
+    #[must_use]
+    pub fn journal_id(&self) -> JournalId {
+        self.id
+    }
+
+    /// What recovery found and did when the journal was opened.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// What carries the writes, and why.
+    #[must_use]
+    pub fn backend(&self) -> BackendReport {
+        self.log.report()
+    }
+
+    /// Counters since the journal was opened.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats { durable_end: self.durable_end(), ..self.counters.snapshot() }
+    }
+}
+
+impl Drop for JournalWriter {
+    fn drop(&mut self) {
+        // After a panic nobody knows what is staged; what is durable stays so.
+        if !self.closed && !std::thread::panicking() {
+            let _ = self.close_in_place();
+        }
+    }
+}
+
+/// The records of a batch, hashed, each but the last marked to continue.
+pub(crate) fn unplaced_batch<'a, P: AsRef<[u8]>>(payloads: &'a [P], options: &Options) -> Result<Vec<Unplaced<'a>>> {
+    check_sizes(payloads.iter().map(|payload| payload.as_ref().len()), options)?;
+    let last = payloads.len().saturating_sub(1);
+    let unplaced = |(index, payload): (usize, &'a P)| Unplaced::new(payload.as_ref(), index < last);
+    Ok(payloads.iter().enumerate().map(unplaced).collect())
+}
+
+/// Whether records of these sizes fit into one commit.
+pub(crate) fn check_sizes(sizes: impl Iterator<Item = usize>, options: &Options) -> Result<()> {
+    let max = options.payload_limit();
+    let mut total = 0;
+    for bytes in sizes {
+        let bytes = bytes as u64;
+        if bytes > max {
+            return Err(Error::TooLarge { bytes, max });
+        }
+        total += bytes + RECORD_HEADER_BYTES as u64;
+    }
+    let max = options.records_bytes_max();
+    if total > max { Err(Error::TooLarge { bytes: total, max }) } else { Ok(()) }
+}
+
+/// The receipts of records that stand one behind the other from `offset` on.
+pub(crate) fn receipts(offset: u64, records: &[Unplaced<'_>]) -> Vec<Receipt> {
+    let mut next = offset;
+    let receipt = |record: &Unplaced<'_>| {
+        let offset = Offset::new(next);
+        next += (RECORD_HEADER_BYTES + record.payload.len()) as u64;
+        Receipt { offset, hash: record.header.hash() }
+    };
+    records.iter().map(receipt).collect()
+}
