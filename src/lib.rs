@@ -1,9 +1,34 @@
-//! ringwal (under construction)
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!("ringwal works on Linux only: its promises rest on io_uring, O_DIRECT and Linux's file locks");
+
 mod disk;
 mod error;
 mod format;
+mod journal;
 mod position;
 mod recovery;
 mod segment;
+
+pub use disk::{Backend, BackendReport, FlushMethod, FlushTiming};
 pub use error::{Corruption, CorruptionKind, Error, Evidence, Result};
+pub use journal::{
+    CleanupReport, Cursor, CursorKind, Cursors, Follow, Head, JournalReader, JournalWriter, Options, Packing,
+    Receipt, Record, RecordRef, Records, Stats, VerifyOptions, VerifyReport, WriterInfo, cleanup_directory,
+};
+#[cfg(feature = "group-commit")]
+pub use journal::{GroupCommitBuffer, Journal, Ticket, TrySubmitError};
 pub use position::{Hash, JournalId, Offset};
+pub use recovery::{
+    RecoveryPolicy, RecoveryReport, Salvage, Salvaged, Verdict, plan_recovery, recover_directory, recover_file,
+};
+pub use segment::manager::{SegmentInfo, SegmentManager};
+
+/// The simulated disk of ringwal's own tests; outside the semver promise.
+#[cfg(feature = "sim")]
+#[doc(hidden)]
+pub mod sim {
+    pub use crate::disk::sim::*;
+}

@@ -11,6 +11,7 @@
 
 mod backend;
 mod buffer;
+mod fork;
 pub(crate) mod native;
 #[cfg(feature = "sim")]
 pub mod sim;
@@ -19,6 +20,7 @@ mod wake;
 pub use backend::{Backend, BackendReport, FlushMethod, FlushTiming};
 pub(crate) use backend::{FileSystem, LogWriterOptions};
 pub(crate) use buffer::{AlignedBuffer, BLOCK_BYTES, block_ceiling, block_floor};
+pub(crate) use fork::fork_count;
 pub(crate) use wake::WakeWord;
 
 use std::any::Any;
@@ -176,7 +178,7 @@ pub(crate) trait WriteFile: ReadFile {
 }
 
 /// The one way to make log bytes durable. Owns the buffer that the device writes from.
-pub(crate) trait LogWriter: Debug {
+pub(crate) trait LogWriter: Debug + Send {
     /// From now on writes go to `file`, which must come from the same disk and be open for writing.
     fn attach(&mut self, file: Arc<dyn WriteFile>) -> io::Result<()>;
 

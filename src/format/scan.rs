@@ -252,15 +252,18 @@ impl Scan {
         }
     }
 
-    /// Zeros up to the block's end are the padding of the commit that was entered in its middle.
+    /// Zeros up to a block's end, and a commit there, are the padding of the commit that was entered in its middle.
     fn skip_padding(&mut self, bytes: &[u8]) -> Option<Step> {
         let end = self.offset.next_multiple_of(CAPACITY_UNIT);
         let padding = usize::try_from(end - self.offset).ok()?;
-        if padding == 0 {
+        if padding == 0 || self.segment_end.saturating_sub(end) < COMMIT_RECORD_BYTES as u64 {
             return None;
         }
-        let Some(zeros) = bytes.get(..padding) else { return Some(Step::Need(padding)) };
-        if !is_zero(zeros) {
+        let needed = padding + COMMIT_RECORD_BYTES;
+        let Some((zeros, commit)) = bytes.get(..needed).and_then(|bytes| bytes.split_at_checked(padding)) else {
+            return Some(Step::Need(needed));
+        };
+        if !is_zero(zeros) || CommitRecord::decode(commit, end, self.id).is_none() {
             return None;
         }
         self.offset = end;
@@ -437,6 +440,7 @@ mod tests {
     #[test]
     fn padding_must_be_zero_and_a_scan_begun_inside_steps_over_it() {
         let mut image = commit(0, origin(), &[(b"a", false)], Some(4096));
+        image.extend(commit(4096, origin(), &[], None));
         let (found, _) = steps(Scan::at_commit(ID, 0, 8192, None), &image);
         assert!(found.contains(&Step::CommitEnd { end: 4096 }));
         let (found, _) = steps(Scan::at_record(ID, COMMIT_RECORD_BYTES as u64, 8192), &image);

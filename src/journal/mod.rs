@@ -7,7 +7,7 @@ mod cleanup;
 #[cfg(feature = "group-commit")]
 mod committer;
 mod cursor;
-mod dead_writer;
+mod durable;
 mod follow;
 #[cfg(feature = "group-commit")]
 mod group_commit;
@@ -24,7 +24,7 @@ mod verify;
 mod writer;
 mod writer_open;
 
-pub use cleanup::CleanupReport;
+pub use cleanup::{CleanupReport, cleanup_directory};
 pub use cursor::{Cursor, CursorKind, Cursors};
 pub use follow::Follow;
 #[cfg(feature = "group-commit")]
@@ -32,7 +32,7 @@ pub use group_commit::GroupCommitBuffer;
 #[cfg(feature = "group-commit")]
 pub use handle::Journal;
 pub use options::{Options, Packing};
-pub use reader::JournalReader;
+pub use reader::{JournalReader, WriterInfo};
 pub use receipt::{Receipt, Record, RecordRef};
 pub use records::Records;
 pub use stats::Stats;

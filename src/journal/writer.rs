@@ -389,7 +389,7 @@ impl JournalWriter {
         self.commit()?;
         self.write_empty(true)?;
         self.closed = true;
-        self.preparer.finish();
+        self.preparer.retire();
         let path = self.disk.path(crate::disk::Folder::Root, crate::format::file_name::WATERMARK);
         self.watermark.sync().map_err(|source| Error::io("sync", path, source))
     }
@@ -431,6 +431,8 @@ impl Drop for JournalWriter {
         if !self.closed && !std::thread::panicking() {
             let _ = self.close_in_place();
         }
+        // A handle can outlive the writer and holds the preparer too; the segments' locks must not wait for it.
+        self.preparer.retire();
     }
 }
 

@@ -18,6 +18,7 @@ mod tail;
 pub(crate) use lock::WriterLock;
 pub use plan::RecoveryPolicy;
 pub(crate) use recover::{Found, RecoverOptions, Recovered, examine, recover};
+pub(crate) use tail::LogEnd;
 pub use recover::{plan_recovery, recover_directory, recover_file};
 pub use report::{RecoveryReport, Verdict};
 pub use salvage::{Salvage, Salvaged};

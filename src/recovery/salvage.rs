@@ -179,7 +179,7 @@ fn walk_behind(segment: &SegmentFile, bad: u64) -> Result<Option<Walk>> {
 
 /// Where the next valid commit record begins at or behind `from`, and whether anything that is not zero stands at or
 /// behind `bad`.
-fn find_next_commit(segment: &SegmentFile, from: u64, bad: u64) -> Result<(Option<u64>, bool)> {
+pub(crate) fn find_next_commit(segment: &SegmentFile, from: u64, bad: u64) -> Result<(Option<u64>, bool)> {
     let mut chunk = vec![0; CHUNK_BYTES + COMMIT_RECORD_BYTES];
     let mut at = bad;
     let mut any_data = false;

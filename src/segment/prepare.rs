@@ -90,19 +90,23 @@ pub(crate) struct Preparer {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     jobs: Mutex<Jobs>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+/// Something else to be done in the background.
+type Call = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
 struct Jobs {
     next: Next,
     /// Segments to write ahead in, each up to a file position.
     ahead: VecDeque<(Arc<WritableSegment>, u64)>,
     /// Segments to remove, oldest first.
     remove: VecDeque<u64>,
+    calls: VecDeque<Call>,
     stop: bool,
     /// The thread is in the middle of a job.
     busy: bool,
@@ -198,15 +202,27 @@ impl Preparer {
         remove_segments(&*self.disk, bases)
     }
 
-    /// Waits until everything that was asked for is done.
-    pub(crate) fn finish(&self) {
+    /// Has `call` run in the background, or runs it.
+    pub(crate) fn run(&self, call: Call) {
         if self.thread.is_none() {
-            return;
+            return call();
         }
+        self.shared.lock().calls.push_back(call);
+        self.shared.changed.notify_all();
+    }
+
+    /// Waits until everything that was asked for is done, and lets go of the segments held ready: with them go their
+    /// locks.
+    pub(crate) fn retire(&self) {
         let mut jobs = self.shared.lock();
-        while jobs.busy || !jobs.remove.is_empty() || matches!(jobs.next, Next::Wanted(_) | Next::InWork(_)) {
+        while jobs.busy
+            || !jobs.remove.is_empty()
+            || !jobs.calls.is_empty()
+            || matches!(jobs.next, Next::Wanted(_) | Next::InWork(_)) {
             jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
+        jobs.next = Next::Nothing;
+        jobs.ahead.clear();
     }
 }
 
@@ -214,10 +230,18 @@ impl Drop for Preparer {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
-        if let Some(thread) = self.thread.take() {
+        let is_own = |thread: &JoinHandle<()>| thread.thread().id() == std::thread::current().id();
+        // A job may be the last to hold this; its thread ends by itself.
+        if let Some(thread) = self.thread.take().filter(|thread| !is_own(thread)) {
             // A panic there was reported by its hook; nothing is lost by it that the next open does not find.
             let _ = thread.join();
         }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("next", &self.lock().next).finish_non_exhaustive()
     }
 }
 
@@ -231,6 +255,7 @@ enum Job {
     Prepare(SegmentHeader),
     Ahead(Arc<WritableSegment>, u64),
     Remove(u64),
+    Call(Call),
 }
 
 /// The background thread: the most urgent job first, until it is told to stop.
@@ -259,6 +284,7 @@ fn work(disk: &dyn Disk, shared: &Shared) {
             }
             // What cannot be removed now is found again by the next cleanup or open.
             Job::Remove(base) => drop(remove_segments(disk, [base])),
+            Job::Call(call) => call(),
         }
         shared.lock().busy = false;
         shared.changed.notify_all();
@@ -276,8 +302,10 @@ fn next_job(shared: &Shared) -> Option<Job> {
             Some(Job::Prepare(header))
         } else if let Some((segment, target)) = jobs.ahead.pop_front() {
             Some(Job::Ahead(segment, target))
+        } else if let Some(base) = jobs.remove.pop_front() {
+            Some(Job::Remove(base))
         } else {
-            jobs.remove.pop_front().map(Job::Remove)
+            jobs.calls.pop_front().map(Job::Call)
         };
         if job.is_some() {
             jobs.busy = true;
@@ -295,6 +323,7 @@ impl Drop for StoppedByPanic<'_> {
         let mut jobs = self.0.lock();
         jobs.busy = false;
         jobs.remove.clear();
+        jobs.calls.clear();
         if matches!(jobs.next, Next::Wanted(_) | Next::InWork(_)) {
             let error = Error::Panicked { message: "the thread that prepares segments has stopped".into() };
             jobs.next = Next::Failed(PrepareError::Doubtful(error));

@@ -1,0 +1,185 @@
+//! Cursors: named, durable positions of consumers.
+//!
+//! Guarantees: after a crash a cursor stands where it was or where it was set to; cleanup and setting a cursor, in
+//! whatever processes, exclude each other. Must not know: what a consumer does.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::reader::JournalReader;
+use crate::disk::native::NativeDisk;
+use crate::disk::{Disk, Folder, FolderLock, ReadDisk};
+use crate::error::{Error, Result};
+use crate::format::file_name::is_cursor_name;
+use crate::format::state_file::{StateFile, StateKind};
+use crate::position::Offset;
+use crate::segment::state;
+
+/// Setting a cursor takes milliseconds; cleanup holds the folder no longer than that.
+const FOLDER_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Whether a cursor holds cleanup back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CursorKind {
+    /// Nothing at or above the cursor is removed.
+    Pinned,
+    /// The cursor holds nothing back; its reader gets [`Error::BelowFloor`] when it comes too late.
+    Advisory,
+}
+
+/// A cursor as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cursor {
+    /// Its name: 1 to 64 characters out of `a-z`, `0-9`, `_` and `-`.
+    pub name: String,
+    /// The first offset that its consumer has not dealt with.
+    pub offset: Offset,
+    /// Whether it holds cleanup back.
+    pub kind: CursorKind,
+}
+
+/// The cursors of a journal. Works beside a living writer, in its process or another.
+#[derive(Clone, Debug)]
+pub struct Cursors {
+    disk: Arc<dyn ReadDisk>,
+    writable: Option<Arc<dyn Disk>>,
+    reader: JournalReader,
+}
+
+impl Cursors {
+    /// The cursors of the journal in `directory`; needs permission to write there.
+    ///
+    /// # Errors
+    /// As [`JournalReader::open`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        let directory = directory.as_ref();
+        let reader = JournalReader::open(directory)?;
+        let disk =
+            NativeDisk::open_write(directory, false).map_err(|source| Error::io("open", directory, source))?;
+        Ok(Self::new(disk, reader))
+    }
+
+    /// The cursors of the journal in `directory`, to look at only; needs permission to read.
+    ///
+    /// # Errors
+    /// As [`JournalReader::open`].
+    pub fn open_read(directory: impl AsRef<Path>) -> Result<Self> {
+        let reader = JournalReader::open(directory)?;
+        Ok(Self { disk: reader.disk(), writable: None, reader })
+    }
+
+    pub(crate) fn new(disk: Arc<dyn Disk>, reader: JournalReader) -> Self {
+        Self { disk: disk.clone().reader(), writable: Some(disk), reader }
+    }
+
+    /// All cursors, by name.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when a cursor's file is damaged; [`Error::Io`].
+    pub fn list(&self) -> Result<Vec<Cursor>> {
+        read_all(&*self.disk, &self.reader)
+    }
+
+    /// The cursor of that name, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`]; [`Error::Corrupt`] when its file is damaged; [`Error::Io`].
+    pub fn get(&self, name: &str) -> Result<Option<Cursor>> {
+        check_name(name)?;
+        read_one(&*self.disk, &self.reader, name)
+    }
+
+    /// Sets the cursor, making it where there is none. Durable and atomic: after a crash it stands where it was or here.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`]; [`Error::NotYetDurable`] beyond the durable end; [`Error::BelowFloor`];
+    /// [`Error::NotARecord`] inside a record; [`Error::Io`].
+    pub fn set(&self, name: &str, offset: Offset, kind: CursorKind) -> Result<()> {
+        check_name(name)?;
+        let disk = self.writable()?;
+        self.reader.check_boundary(offset)?;
+        let _lock = lock_folder(&**disk)?;
+        // Once more under the lock: cleanup may have raised the floor in between.
+        let floor = self.reader.refresh_floor()?;
+        if offset < floor {
+            return Err(Error::BelowFloor { offset, floor });
+        }
+        let kind = match kind {
+            CursorKind::Pinned => StateKind::PinnedCursor,
+            CursorKind::Advisory => StateKind::AdvisoryCursor,
+        };
+        let state = StateFile { kind, id: self.reader.journal_id(), offset: offset.get() };
+        state::write(&**disk, Folder::Cursors, name, &state)
+    }
+
+    /// Removes the cursor, durably.
+    ///
+    /// # Errors
+    /// [`Error::InvalidName`]; [`Error::NoSuchCursor`]; [`Error::Io`].
+    pub fn remove(&self, name: &str) -> Result<()> {
+        check_name(name)?;
+        let disk = self.writable()?;
+        let _lock = lock_folder(&**disk)?;
+        // A damaged cursor can be removed too: that is the way to get rid of it.
+        if matches!(state::read(&**disk, Folder::Cursors, name), Ok(None)) {
+            return Err(Error::NoSuchCursor { name: name.to_owned() });
+        }
+        state::remove(&**disk, Folder::Cursors, name)
+    }
+
+    fn writable(&self) -> Result<&Arc<dyn Disk>> {
+        self.writable.as_ref().ok_or_else(|| {
+            let source = io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading; use Cursors::open");
+            Error::io("change", self.disk.path(Folder::Cursors, ""), source)
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<()> {
+    if is_cursor_name(name) { Ok(()) } else { Err(Error::InvalidName { name: name.to_owned() }) }
+}
+
+/// Keeps other processes from setting cursors and from cleaning up, until dropped.
+pub(super) fn lock_folder(disk: &dyn Disk) -> Result<Box<dyn FolderLock>> {
+    let path = disk.path(Folder::Cursors, "");
+    disk.make_folder(Folder::Cursors).map_err(|source| Error::io("create", &path, source))?;
+    disk.sync_folder(Folder::Root).map_err(|source| Error::io("sync", &path, source))?;
+    disk.lock_folder(Folder::Cursors, FOLDER_PATIENCE).map_err(|source| Error::io("lock", path, source))
+}
+
+/// All cursors, by name.
+pub(super) fn read_all(disk: &dyn ReadDisk, reader: &JournalReader) -> Result<Vec<Cursor>> {
+    let entries = match disk.list(Folder::Cursors) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(source) => return Err(Error::io("list", disk.path(Folder::Cursors, ""), source)),
+    };
+    let mut cursors = Vec::new();
+    for entry in entries {
+        let Some(name) = entry.name.to_str().filter(|name| is_cursor_name(name)) else { continue };
+        // One that has gone since the folder was listed is none.
+        cursors.extend(read_one(disk, reader, name)?);
+    }
+    cursors.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(cursors)
+}
+
+fn read_one(disk: &dyn ReadDisk, reader: &JournalReader, name: &str) -> Result<Option<Cursor>> {
+    let Some(state) = state::read(disk, Folder::Cursors, name)? else { return Ok(None) };
+    let path = || disk.path(Folder::Cursors, name);
+    if state.id != reader.journal_id() {
+        return Err(Error::WrongJournal { path: path(), expected: reader.journal_id(), found: state.id });
+    }
+    let kind = match state.kind {
+        StateKind::PinnedCursor => CursorKind::Pinned,
+        StateKind::AdvisoryCursor => CursorKind::Advisory,
+        StateKind::Floor => {
+            return Err(Error::corrupt(&path(), 0..0, crate::error::CorruptionKind::StateFile, []));
+        }
+    };
+    Ok(Some(Cursor { name: name.to_owned(), offset: Offset::new(state.offset), kind }))
+}

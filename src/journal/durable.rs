@@ -1,0 +1,131 @@
+//! How far a reader may read: the durable end that a living writer publishes, or what recovery would keep.
+//!
+//! Guarantees: what is shown once can never be taken back by a power cut; with a living writer nothing beyond what it
+//! published. Takes no lock and changes nothing.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::disk::{Folder, ReadDisk};
+use crate::error::Result;
+use crate::format::file_name::LOCK;
+use crate::position::JournalId;
+use crate::recovery::{RecoveryPolicy, examine, lock};
+use crate::segment::watermark::{Mark, Watermark};
+
+/// A follower looks whether the writer still lives, and whether there is a new watermark file, this often.
+const LOOK_AROUND: Duration = Duration::from_millis(500);
+
+/// Where the durable end comes from.
+#[derive(Debug)]
+pub(super) struct DurableEnd {
+    id: JournalId,
+    /// The highest durable end seen. Relaxed: the bytes below it are read from files, which order themselves.
+    seen: AtomicU64,
+    watermark: RwLock<Option<Arc<Watermark>>>,
+    /// The writer is in this process, and the watermark is its own.
+    in_process: bool,
+    /// What told the last dead journal that was examined from others.
+    examined: Mutex<Option<DeadJournal>>,
+}
+
+/// A journal without a writer stays as it is until one has opened it, which writes `LOCK`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct DeadJournal {
+    mark: Option<Mark>,
+    opened: Option<SystemTime>,
+}
+
+impl DurableEnd {
+    pub(super) fn of_writer(watermark: Arc<Watermark>, id: JournalId) -> Self {
+        let seen = AtomicU64::new(watermark.read().map_or(0, |mark| mark.durable_end));
+        let watermark = RwLock::new(Some(watermark));
+        Self { id, seen, watermark, in_process: true, examined: Mutex::default() }
+    }
+
+    pub(super) fn of_directory(disk: &dyn ReadDisk, id: JournalId) -> Result<Self> {
+        let watermark = RwLock::new(Watermark::open(disk, id)?.map(Arc::new));
+        let seen = AtomicU64::new(0);
+        let this = Self { id, seen, watermark, in_process: false, examined: Mutex::default() };
+        this.refresh(disk)?;
+        Ok(this)
+    }
+
+    /// The highest durable end seen so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.load(Ordering::Relaxed)
+    }
+
+    /// Looks for a higher durable end.
+    pub(super) fn refresh(&self, disk: &dyn ReadDisk) -> Result<u64> {
+        if let Some(end) = self.published() {
+            return Ok(end);
+        }
+        if self.in_process {
+            return Ok(self.seen());
+        }
+        if lock::writer_lives(disk)? {
+            // A writer that has just come may have made a new file.
+            self.reopen(disk)?;
+            self.published();
+            return Ok(self.seen());
+        }
+        self.examine_dead(disk)
+    }
+
+    /// Takes over what the watermark says when it is more than was seen before.
+    fn published(&self) -> Option<u64> {
+        let end = self.watermark()?.read()?.durable_end;
+        let before = self.seen.fetch_max(end, Ordering::Relaxed);
+        (end > before).then_some(end)
+    }
+
+    fn examine_dead(&self, disk: &dyn ReadDisk) -> Result<u64> {
+        self.reopen(disk)?;
+        let mark = self.watermark().and_then(|watermark| watermark.read());
+        let opened = disk.open_read(Folder::Root, LOCK).and_then(|file| file.modified()).ok();
+        let dead = DeadJournal { mark, opened };
+        // The lock is held during the examination, so that threads do not do it side by side.
+        let mut examined = self.examined.lock().unwrap_or_else(PoisonError::into_inner);
+        if *examined != Some(dead) {
+            let found = examine(disk, RecoveryPolicy::TolerateTornTail, 0)?;
+            // A writer may have come in the meantime; what it published is the truth then.
+            if lock::writer_lives(disk)? {
+                self.published();
+                return Ok(self.seen());
+            }
+            self.seen.fetch_max(found.report.end.get(), Ordering::Relaxed);
+            *examined = Some(dead);
+        }
+        Ok(self.seen())
+    }
+
+    fn reopen(&self, disk: &dyn ReadDisk) -> Result<()> {
+        let opened = Watermark::open(disk, self.id)?.map(Arc::new);
+        *self.watermark.write().unwrap_or_else(PoisonError::into_inner) = opened;
+        Ok(())
+    }
+
+    fn watermark(&self) -> Option<Arc<Watermark>> {
+        self.watermark.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until the durable end is above `end`, at most `patience`; may return for no reason.
+    pub(super) fn wait_above(&self, disk: &dyn ReadDisk, end: u64, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
+        let Some(watermark) = self.watermark() else {
+            // Nothing to wait on yet: look again soon, the file may come.
+            std::thread::sleep(patience.min(LOOK_AROUND / 10));
+            self.refresh(disk)?;
+            return Ok(());
+        };
+        // The count is taken before the look, so that a publication in between is not slept through.
+        let seen = watermark.announcements();
+        if self.refresh(disk)? <= end {
+            let left = deadline.saturating_duration_since(Instant::now());
+            watermark.wait(seen, left.min(LOOK_AROUND));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,400 @@
+//! `JournalReader`: reading by offset, in the writer's process or any other, with read permission only.
+//!
+//! Guarantees: never shows what a power cut could take back; never writes. Must not know: the writer.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::durable::DurableEnd;
+use super::follow::Follow;
+use super::receipt::{Receipt, Record};
+use super::records::Records;
+use crate::disk::native::NativeDisk;
+use crate::disk::{ReadDisk, ReadFile};
+use crate::error::{CorruptionKind, Error, Result};
+use crate::format::record::{RECORD_HEADER_BYTES, RecordHeader};
+use crate::format::scan::Scan;
+use crate::format::segment_header::SegmentHeader;
+use crate::position::{Hash, JournalId, Offset};
+use crate::recovery::lock;
+use crate::segment::files::SegmentFiles;
+use crate::segment::manager::SegmentManager;
+use crate::segment::state;
+use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
+use crate::segment::watermark::Watermark;
+
+/// So much of a record is read with its header in one go.
+const FIRST_READ_BYTES: usize = 4096;
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Reads a journal. Cheap to clone; clones share open files. Follows rotation and cleanup by itself.
+#[derive(Clone, Debug)]
+pub struct JournalReader {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<dyn ReadDisk>,
+    id: JournalId,
+    segments: RwLock<Arc<SegmentManager>>,
+    files: SegmentFiles,
+    durable: DurableEnd,
+    /// The highest floor seen. Relaxed: it only makes an answer more precise.
+    floor: AtomicU64,
+}
+
+/// A writer that has the journal open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WriterInfo {
+    /// The process that says it is the writer, if it says so.
+    pub pid: Option<u32>,
+}
+
+impl JournalReader {
+    /// Opens the journal in `directory` for reading. Takes no lock, changes nothing, needs read permission only. With a
+    /// living writer the reader sees what that one has published as durable, as it comes; without, what recovery would
+    /// keep.
+    ///
+    /// # Errors
+    /// [`Error::NotAJournal`]; [`Error::MissingSegment`] and the like when segments do not fit together;
+    /// [`Error::Corrupt`] when a state file is damaged; [`Error::Io`].
+    pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
+        let directory = directory.as_ref();
+        let disk = NativeDisk::open_read(directory).map_err(|source| Error::io("open", directory, source))?;
+        Self::open_on(disk)
+    }
+
+    /// Opens the journal on a simulated disk.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "sim")]
+    #[doc(hidden)]
+    pub fn open_simulated(disk: &crate::disk::sim::SimDisk) -> Result<Self> {
+        Self::open_on(disk.disk().reader())
+    }
+
+    pub(crate) fn open_on(disk: Arc<dyn ReadDisk>) -> Result<Self> {
+        let floor = state::read_floor(&*disk)?.map_or(0, |floor| floor.offset);
+        let segments = SegmentManager::load_sound(&*disk, floor, None)?;
+        let id = segments.journal_id();
+        let durable = DurableEnd::of_directory(&*disk, id)?;
+        Ok(Self::new(disk, segments, durable, floor))
+    }
+
+    pub(super) fn of_writer(disk: Arc<dyn ReadDisk>, watermark: Arc<Watermark>, id: JournalId) -> Result<Self> {
+        let floor = state::read_floor(&*disk)?.map_or(0, |floor| floor.offset);
+        let segments = SegmentManager::load_sound(&*disk, floor, None)?;
+        Ok(Self::new(disk, segments, DurableEnd::of_writer(watermark, id), floor))
+    }
+
+    fn new(disk: Arc<dyn ReadDisk>, segments: SegmentManager, durable: DurableEnd, floor: u64) -> Self {
+        let id = segments.journal_id();
+        let files = SegmentFiles::new(disk.clone());
+        let segments = RwLock::new(Arc::new(segments));
+        let floor = AtomicU64::new(floor);
+        Self { inner: Arc::new(Inner { disk, id, segments, files, durable, floor }) }
+    }
+
+    /// The record at `offset`. Its checksum is checked, its hash is not: [`Record::has_right_hash`] does that.
+    ///
+    /// # Errors
+    /// [`Error::NotYetDurable`]; [`Error::BelowFloor`]; [`Error::NotARecord`]; [`Error::Corrupt`]; [`Error::Io`].
+    pub fn read(&self, offset: Offset) -> Result<Record> {
+        let mut payload = Vec::new();
+        let hash = self.read_into(offset, &mut payload)?;
+        Ok(Record { offset, hash, payload })
+    }
+
+    /// Reads the record at `offset` into `payload`, in place of what that held, and gives its hash. Allocates nothing
+    /// once `payload` has grown to the largest record, with 40 bytes to spare.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); `payload` then holds nothing of use.
+    pub fn read_into(&self, offset: Offset, payload: &mut Vec<u8>) -> Result<Hash> {
+        let (header, file) = self.segment_of(offset)?;
+        let limit = self.inner.durable.seen().min(header.end());
+        match self.try_read(&header, &*file, offset.get(), limit, payload, Cache::Through)? {
+            Ok(hash) => return Ok(hash),
+            // Direct writes and cached reads can meet in the active segment: the device decides.
+            Err(_) => {
+                if let Ok(hash) = self.try_read(&header, &*file, offset.get(), limit, payload, Cache::Past)? {
+                    return Ok(hash);
+                }
+            }
+        }
+        Err(self.why_unreadable(header, file, offset, limit)?)
+    }
+
+    /// Checks that the record of a receipt is there, with the payload of which the receipt holds the hash.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`Error::Corrupt`] with [`CorruptionKind::Hash`] when the payload has another hash.
+    pub fn check_receipt(&self, receipt: &Receipt) -> Result<()> {
+        let record = self.read(receipt.offset)?;
+        if record.hash == receipt.hash && record.has_right_hash() {
+            return Ok(());
+        }
+        let (header, _) = self.segment_of(receipt.offset)?;
+        let start = receipt.offset.get();
+        let range = start..start + (RECORD_HEADER_BYTES + record.payload.len()) as u64;
+        Err(Error::corrupt(&self.segment_path(header.base), range, CorruptionKind::Hash, []))
+    }
+
+    /// One try to read the record: `Err` inside when no valid record stands there.
+    fn try_read(
+        &self,
+        header: &SegmentHeader,
+        file: &dyn ReadFile,
+        offset: u64,
+        limit: u64,
+        payload: &mut Vec<u8>,
+        cache: Cache,
+    ) -> Result<std::result::Result<Hash, ()>> {
+        let position = header.position_of(offset);
+        let room = usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let read = |into: &mut [u8], position: u64| {
+            let read = match cache {
+                Cache::Through => file.read_at(into, position),
+                Cache::Past => file.read_past_cache(into, position),
+            };
+            read.map_err(|source| Error::io("read", self.segment_path(header.base), source))
+        };
+        payload.resize(FIRST_READ_BYTES.min(room), 0);
+        let mut have = read(payload, position)?;
+        let Some(record) = RecordHeader::decode(payload.get(..have).unwrap_or_default()) else { return Ok(Err(())) };
+        let bytes = record.record_bytes();
+        if bytes > room || record.is_control() {
+            return Ok(Err(()));
+        }
+        payload.resize(bytes, 0);
+        if have < bytes {
+            have += read(payload.get_mut(have..).unwrap_or_default(), position + have as u64)?;
+        }
+        let body = payload.get(RECORD_HEADER_BYTES..bytes).unwrap_or_default();
+        if have < bytes || record.check(body, offset, self.inner.id).is_err() {
+            return Ok(Err(()));
+        }
+        payload.drain(..RECORD_HEADER_BYTES);
+        Ok(Ok(record.hash))
+    }
+
+    /// Why there is no record at `offset`: found out by going over the segment from its beginning.
+    #[cold]
+    fn why_unreadable(
+        &self,
+        header: SegmentHeader,
+        file: Arc<dyn ReadFile>,
+        offset: Offset,
+        limit: u64,
+    ) -> Result<Error> {
+        let path = self.segment_path(header.base);
+        let segment = SegmentFile { path: path.clone(), header, file };
+        let scan = Scan::at_commit(header.id, header.base, header.end(), None);
+        let mut walk = Walk::new(segment, scan, Cache::Past, CHUNK_BYTES);
+        walk.limit(limit);
+        loop {
+            let at = walk.offset();
+            if at > offset.get() || at >= limit {
+                return Ok(Error::NotARecord { offset });
+            }
+            match walk.next()? {
+                Item::Bad { at, .. } if self.sealed_end(&header)? == Some(at) => {
+                    return Ok(Error::NotARecord { offset });
+                }
+                Item::Bad { at, kind } => return Ok(Error::corrupt(&path, at..limit, kind, [])),
+                Item::SegmentEnd => return Ok(Error::NotARecord { offset }),
+                Item::Record { .. } | Item::Commit { .. } | Item::CommitEnd { .. } => {}
+            }
+        }
+    }
+
+    /// Where the records of a segment end that another one follows: the commit that begins the next one says so.
+    pub(super) fn sealed_end(&self, header: &SegmentHeader) -> Result<Option<u64>> {
+        if self.inner.durable.seen() <= header.end() {
+            return Ok(None);
+        }
+        let Some((next, file)) = self.find_segment(header.end())? else { return Ok(None) };
+        let segment = SegmentFile { path: self.segment_path(next.base), header: next, file };
+        let commit = crate::recovery::salvage::first_commit(&segment)?;
+        Ok(commit.map(|commit| commit.durable_below))
+    }
+
+    /// The segment of a durable offset that is not below the floor.
+    fn segment_of(&self, offset: Offset) -> Result<(SegmentHeader, Arc<dyn ReadFile>)> {
+        if offset.get() >= self.inner.durable.seen() {
+            let durable_end = self.durable_end()?;
+            if offset >= durable_end {
+                return Err(Error::NotYetDurable { offset, durable_end });
+            }
+        }
+        let floor = Offset::new(self.inner.floor.load(Ordering::Relaxed));
+        if offset < floor {
+            return Err(Error::BelowFloor { offset, floor });
+        }
+        match self.find_segment(offset.get())? {
+            Some(found) => Ok(found),
+            None => {
+                let floor = self.refresh_floor()?;
+                if offset < floor {
+                    return Err(Error::BelowFloor { offset, floor });
+                }
+                let directory = self.segments_now().directory().to_owned();
+                Err(Error::MissingSegment { directory, base: offset })
+            }
+        }
+    }
+
+    /// The segment that holds `offset`; looks for new segments once when it is not known.
+    pub(super) fn find_segment(&self, offset: u64) -> Result<Option<(SegmentHeader, Arc<dyn ReadFile>)>> {
+        if let Some(found) = self.known_segment(offset)? {
+            return Ok(Some(found));
+        }
+        self.refresh_segments()?;
+        self.known_segment(offset)
+    }
+
+    fn known_segment(&self, offset: u64) -> Result<Option<(SegmentHeader, Arc<dyn ReadFile>)>> {
+        let Some(header) = self.segments_now().header_of(offset) else { return Ok(None) };
+        Ok(self.inner.files.get(header.base)?.map(|file| (header, file)))
+    }
+
+    fn segments_now(&self) -> Arc<SegmentManager> {
+        self.inner.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn refresh_segments(&self) -> Result<()> {
+        // Cleanup removes files between the look at the floor and the look at the segments: then the floor has risen.
+        let mut floor = self.refresh_floor()?;
+        let known = self.segments_now();
+        let fresh = loop {
+            match SegmentManager::load_sound(&*self.inner.disk, floor.get(), Some(&known)) {
+                Ok(fresh) => break fresh,
+                Err(error) => {
+                    let now = self.refresh_floor()?;
+                    if now == floor {
+                        return Err(error);
+                    }
+                    floor = now;
+                }
+            }
+        };
+        if let Some(first) = fresh.headers().first() {
+            self.inner.files.forget_below(first.base);
+        }
+        *self.inner.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        Ok(())
+    }
+
+    /// All records from `offset` on, forward, up to the durable end at the time each is asked for. `offset` may be that of
+    /// a record, of a cursor, the floor, the beginning of a segment, or the durable end.
+    ///
+    /// # Errors
+    /// [`Error::NotYetDurable`] beyond the durable end; [`Error::BelowFloor`]; [`Error::Io`]. An offset inside a record
+    /// shows with the first record: [`Error::NotARecord`].
+    pub fn iter_from(&self, offset: Offset) -> Result<Records> {
+        if offset.get() > self.inner.durable.seen() {
+            let durable_end = self.durable_end()?;
+            if offset > durable_end {
+                return Err(Error::NotYetDurable { offset, durable_end });
+            }
+        }
+        let floor = self.refresh_floor()?;
+        if offset < floor {
+            return Err(Error::BelowFloor { offset, floor });
+        }
+        Ok(Records::new(self.clone(), offset.get()))
+    }
+
+    /// All records from `offset` on, waiting for more at the end.
+    ///
+    /// # Errors
+    /// As [`iter_from`](Self::iter_from).
+    pub fn follow(&self, offset: Offset) -> Result<Follow> {
+        Ok(Follow::new(self.iter_from(offset)?))
+    }
+
+    /// Every offset below is durable; looks for news.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; without a living writer also what a look at the journal's end comes to.
+    pub fn durable_end(&self) -> Result<Offset> {
+        self.inner.durable.refresh(&*self.inner.disk).map(Offset::new)
+    }
+
+    /// The lowest offset kept.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the floor's file is damaged; [`Error::Io`].
+    pub fn floor(&self) -> Result<Offset> {
+        self.refresh_floor()
+    }
+
+    pub(super) fn refresh_floor(&self) -> Result<Offset> {
+        let floor = state::read_floor(&*self.inner.disk)?.map_or(0, |floor| floor.offset);
+        self.note_floor(floor);
+        Ok(Offset::new(floor))
+    }
+
+    pub(super) fn note_floor(&self, floor: u64) {
+        self.inner.floor.store(floor, Ordering::Relaxed);
+    }
+
+    /// Checks that a cursor may stand at `offset`: a record, or a place between commits, not below the floor, not
+    /// beyond the durable end.
+    pub(super) fn check_boundary(&self, offset: Offset) -> Result<()> {
+        let mut records = self.iter_from(offset)?;
+        records.advance().map(drop)
+    }
+
+    /// The journal's segments as they are now.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn segments(&self) -> Result<SegmentManager> {
+        self.refresh_segments()?;
+        Ok((*self.segments_now()).clone())
+    }
+
+    /// The journal's identity.
+    #[must_use]
+    pub fn journal_id(&self) -> JournalId {
+        self.inner.id
+    }
+
+    /// The writer that has the journal open now, or `None`.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn writer(&self) -> Result<Option<WriterInfo>> {
+        let lives = lock::writer_lives(&*self.inner.disk)?;
+        Ok(lives.then(|| WriterInfo { pid: lock::holder(&*self.inner.disk) }))
+    }
+
+    /// The name of the file system that the journal is on.
+    #[must_use]
+    pub fn file_system(&self) -> String {
+        self.inner.disk.file_system().name
+    }
+
+    /// Why the promises are weaker on that file system than people expect, if they are.
+    #[must_use]
+    pub fn warning(&self) -> Option<String> {
+        self.inner.disk.file_system().warning.map(str::to_owned)
+    }
+
+    pub(super) fn disk(&self) -> Arc<dyn ReadDisk> {
+        self.inner.disk.clone()
+    }
+
+    pub(super) fn durable(&self) -> &DurableEnd {
+        &self.inner.durable
+    }
+
+    pub(super) fn segment_path(&self, base: u64) -> std::path::PathBuf {
+        self.segments_now().path(base)
+    }
+}

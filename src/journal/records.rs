@@ -1,0 +1,182 @@
+//! `Records`: going over records forward, across segments, with large reads.
+
+use super::reader::JournalReader;
+use super::receipt::{Record, RecordRef};
+use crate::error::{CorruptionKind, Error, Result};
+use crate::format::bytes::is_zero;
+use crate::format::scan::Scan;
+use crate::format::segment_header::CAPACITY_UNIT;
+use crate::position::{Hash, Offset};
+use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
+
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Records in the order of their offsets. [`next_ref`](Self::next_ref) borrows each payload from the reader's memory and
+/// allocates nothing per record; as an `Iterator` it gives each record a payload of its own. At the durable end it ends,
+/// and goes on when there is more.
+#[derive(Debug)]
+pub struct Records {
+    reader: JournalReader,
+    walk: Option<Walk>,
+    /// Where the next record is looked for.
+    offset: u64,
+    current: Option<(u64, Hash)>,
+    /// A walk that was begun by this iterator's caller may begin inside a commit.
+    is_first: bool,
+}
+
+impl Records {
+    pub(super) fn new(reader: JournalReader, offset: u64) -> Self {
+        Self { reader, walk: None, offset, current: None, is_first: true }
+    }
+
+    /// Where the next record is looked for: a cursor set here goes on behind what was given so far.
+    #[must_use]
+    pub fn offset(&self) -> Offset {
+        Offset::new(self.offset)
+    }
+
+    /// The next record, its payload borrowed until the next call; `None` at the durable end.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::BelowFloor`] when cleanup was faster, [`Error::NotARecord`] when the first offset
+    /// was none, [`Error::Io`]. After an error the same is tried again.
+    pub fn next_ref(&mut self) -> Result<Option<RecordRef<'_>>> {
+        if self.advance()? { Ok(self.record()) } else { Ok(None) }
+    }
+
+    /// The record that `advance` came to.
+    pub(super) fn record(&self) -> Option<RecordRef<'_>> {
+        let (offset, hash) = self.current?;
+        let payload = self.walk.as_ref()?.payload();
+        Some(RecordRef { offset: Offset::new(offset), hash, payload })
+    }
+
+    pub(super) fn reader(&self) -> &JournalReader {
+        &self.reader
+    }
+
+    /// Goes to the next record; `false` at the durable end.
+    pub(super) fn advance(&mut self) -> Result<bool> {
+        self.current = None;
+        loop {
+            let mut durable_end = self.reader.durable().seen();
+            if self.offset >= durable_end {
+                durable_end = self.reader.durable_end()?.get();
+                if self.offset >= durable_end {
+                    return Ok(false);
+                }
+            }
+            if self.walk.is_none() {
+                self.enter_segment()?;
+            }
+            let walk = self.walk.as_mut().expect("a walk was just begun");
+            walk.limit(durable_end);
+            match walk.next()? {
+                Item::Record { offset, hash, .. } => {
+                    self.current = Some((offset, hash));
+                    self.offset = walk.offset();
+                    self.is_first = false;
+                    walk.read_through_cache();
+                    return Ok(true);
+                }
+                Item::Commit { .. } | Item::CommitEnd { .. } => {
+                    self.offset = walk.offset();
+                    self.is_first = false;
+                }
+                Item::SegmentEnd => self.leave_segment(),
+                Item::Bad { at, kind } => self.deal_with_bad(at, kind)?,
+            }
+        }
+    }
+
+    fn enter_segment(&mut self) -> Result<()> {
+        let offset = self.offset;
+        let Some((header, file)) = self.reader.find_segment(offset)? else {
+            let floor = self.reader.refresh_floor()?;
+            let offset = Offset::new(offset);
+            if offset < floor {
+                return Err(Error::BelowFloor { offset, floor });
+            }
+            let directory = self.reader.segments()?.directory().to_owned();
+            return Err(Error::MissingSegment { directory, base: offset });
+        };
+        if offset != header.base && self.reader.sealed_end(&header)? == Some(offset) {
+            self.offset = header.end();
+            return self.enter_segment();
+        }
+        let segment = SegmentFile { path: self.reader.segment_path(header.base), header, file };
+        let scan = if offset == header.base {
+            Scan::at_commit(header.id, offset, header.end(), None)
+        } else {
+            Scan::at_record(header.id, offset, header.end())
+        };
+        self.walk = Some(Walk::new(segment, scan, Cache::Through, CHUNK_BYTES));
+        Ok(())
+    }
+
+    fn leave_segment(&mut self) {
+        if let Some(walk) = self.walk.take() {
+            self.offset = walk.segment().header.end();
+            self.is_first = false;
+        }
+    }
+
+    /// Where no valid record stands: the end of a sealed segment, a page of the cache that is behind the device, an
+    /// offset that is none, or damage.
+    fn deal_with_bad(&mut self, at: u64, kind: CorruptionKind) -> Result<()> {
+        let walk = self.walk.as_mut().expect("the walk that came to the bad place");
+        let header = walk.segment().header;
+        let sealed_end = self.reader.sealed_end(&header)?;
+        if walk.open_commit().is_none() {
+            if let Some(end) = sealed_end
+                && (end == at || only_padding(walk.segment(), at, end)?)
+            {
+                self.leave_segment();
+                return Ok(());
+            }
+            let durable_end = self.reader.durable().seen();
+            if sealed_end.is_none() && only_padding(walk.segment(), at, durable_end)? {
+                self.offset = durable_end;
+                self.walk = None;
+                return Ok(());
+            }
+        }
+        if walk.cache() == Cache::Through {
+            walk.reread_past_cache();
+            return Ok(());
+        }
+        let path = walk.segment().path.clone();
+        let end = self.reader.durable().seen().min(header.end());
+        self.walk = None;
+        if self.is_first && at == self.offset {
+            // Not a boundary, or damage at one: reading it alone tells which.
+            let offset = Offset::new(at);
+            return Err(match self.reader.read(offset) {
+                Err(error @ (Error::NotARecord { .. } | Error::Corrupt(_))) => error,
+                _ => Error::corrupt(&path, at..end, kind, []),
+            });
+        }
+        Err(Error::corrupt(&path, at..end, kind, []))
+    }
+}
+
+/// Whether nothing but the padding of a commit lies between `at` and `end`.
+fn only_padding(segment: &SegmentFile, at: u64, end: u64) -> Result<bool> {
+    let bytes = end.checked_sub(at).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+    let mut padding = [0; CAPACITY_UNIT as usize];
+    if bytes == 0 || bytes >= padding.len() || !end.is_multiple_of(CAPACITY_UNIT) {
+        return Ok(false);
+    }
+    let padding = padding.get_mut(..bytes).unwrap_or_default();
+    segment.read(padding, at, Cache::Past)?;
+    Ok(is_zero(padding))
+}
+
+impl Iterator for Records {
+    type Item = Result<Record>;
+
+    fn next(&mut self) -> Option<Result<Record>> {
+        self.next_ref().map(|record| record.map(|record| record.to_record())).transpose()
+    }
+}

@@ -1,0 +1,228 @@
+//! Verifying a whole journal: checksums, hashes, commit numbers and the chain, from the floor's segment to the durable
+//! end. Works beside a living writer.
+
+use super::reader::JournalReader;
+use crate::error::{Corruption, CorruptionKind, Error, Result};
+use crate::format::commit::Chain;
+use crate::format::scan::{Expected, Scan};
+use crate::format::segment_header::SegmentHeader;
+use crate::position::{Hash, Offset};
+use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
+
+const CHUNK_BYTES: usize = 1 << 20;
+/// So many damaged places are listed; a journal with more needs a backup, not a list.
+const DAMAGE_MAX: usize = 1000;
+/// Progress is told every so many records.
+const PROGRESS_RECORDS: u64 = 65_536;
+
+/// How thoroughly to verify.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VerifyOptions {
+    deep: bool,
+}
+
+impl VerifyOptions {
+    /// The defaults: every record's checksum and blake3 hash, commit numbers, and the chain, read through the page cache.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { deep: false }
+    }
+
+    /// Reads past the page cache: what the device holds, not what memory remembers. Slower.
+    #[must_use]
+    pub const fn deep(mut self, deep: bool) -> Self {
+        self.deep = deep;
+        self
+    }
+}
+
+/// The end of the chain: stored elsewhere, it proves later that nothing before it was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Head {
+    /// Where the next commit will begin, or would in the same segment.
+    pub offset: Offset,
+    /// The number of the last commit.
+    pub commit_number: u64,
+    /// Hash over everything up to there: what the next commit will carry.
+    pub chain: Hash,
+}
+
+/// What verification found; while it runs, what it found so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VerifyReport {
+    /// Segments looked at.
+    pub segments: u64,
+    /// Whole commits that check, empty ones included.
+    pub commits: u64,
+    /// Records that check.
+    pub records: u64,
+    /// Their payload bytes.
+    pub payload_bytes: u64,
+    /// Where verification began: the base of the first segment kept.
+    pub start: Offset,
+    /// How far it came.
+    pub checked_to: Offset,
+    /// Where it ends: the durable end when it began.
+    pub durable_end: Offset,
+    /// Every damaged place, up to a thousand of them.
+    pub damage: Vec<Corruption>,
+    /// The end of the chain, when everything up to it is sound.
+    pub head: Option<Head>,
+}
+
+impl VerifyReport {
+    /// Whether no damage was found.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.damage.is_empty()
+    }
+}
+
+impl JournalReader {
+    /// Verifies the whole journal up to its durable end; `progress` is told now and then what was found so far. Damage
+    /// is in the report, not an error.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and what refreshing the list of segments comes to.
+    pub fn verify(
+        &self,
+        options: &VerifyOptions,
+        progress: &mut dyn FnMut(&VerifyReport),
+    ) -> Result<VerifyReport> {
+        let durable_end = self.durable_end()?;
+        let segments = self.segments()?;
+        let floor = self.floor()?.get();
+        let kept: Vec<SegmentHeader> = segments
+            .headers()
+            .iter()
+            .filter(|header| header.end() > floor && header.base < durable_end.get())
+            .copied()
+            .collect();
+        let start = Offset::new(kept.first().map_or(durable_end.get(), |header| header.base));
+        let mut verify = Verify {
+            reader: self,
+            deep: options.deep,
+            expected: origin(&kept),
+            report: VerifyReport {
+                segments: 0,
+                commits: 0,
+                records: 0,
+                payload_bytes: 0,
+                start,
+                checked_to: start,
+                durable_end,
+                damage: Vec::new(),
+                head: None,
+            },
+            progress,
+        };
+        for (index, header) in kept.iter().enumerate() {
+            verify.segment(*header, kept.get(index + 1))?;
+        }
+        Ok(verify.finish())
+    }
+}
+
+/// Only a journal's very first commit says by itself what it must be.
+fn origin(kept: &[SegmentHeader]) -> Option<Expected> {
+    let first = kept.first().filter(|header| header.base == 0)?;
+    Some(Expected { number: 0, chain: Chain::origin(first.id), durable_below: 0 })
+}
+
+struct Verify<'a> {
+    reader: &'a JournalReader,
+    deep: bool,
+    /// What the next commit must say; `None` after damage.
+    expected: Option<Expected>,
+    report: VerifyReport,
+    progress: &'a mut dyn FnMut(&VerifyReport),
+}
+
+impl Verify<'_> {
+    fn segment(&mut self, header: SegmentHeader, next: Option<&SegmentHeader>) -> Result<()> {
+        let Some((_, file)) = self.reader.find_segment(header.base)? else {
+            // Cleanup was faster, or the file is gone: the floor tells which.
+            if self.reader.refresh_floor()?.get() < header.end() {
+                let directory = self.reader.segments()?.directory().to_owned();
+                return Err(Error::MissingSegment { directory, base: Offset::new(header.base) });
+            }
+            self.expected = None;
+            return Ok(());
+        };
+        let segment = SegmentFile { path: self.reader.segment_path(header.base), header, file };
+        let limit = self.report.durable_end.get().min(header.end());
+        let end = match next {
+            Some(_) => self.reader.sealed_end(&header)?,
+            None => Some(limit),
+        };
+        let cache = if self.deep { Cache::Past } else { Cache::Through };
+        let scan = Scan::at_commit(header.id, header.base, header.end(), self.expected).check_hash(true);
+        let mut walk = Walk::new(segment.clone(), scan, cache, CHUNK_BYTES);
+        walk.limit(limit);
+        self.report.segments += 1;
+        loop {
+            if next.is_none() && walk.offset() >= limit {
+                break;
+            }
+            match walk.next()? {
+                Item::Commit { .. } => {}
+                Item::CommitEnd { .. } => self.report.commits += 1,
+                Item::Record { payload_bytes, .. } => self.note_record(payload_bytes, &walk),
+                Item::SegmentEnd => break,
+                Item::Bad { at, .. } if walk.open_commit().is_none() && end == Some(at) => break,
+                Item::Bad { .. } if walk.cache() == Cache::Through => walk.reread_past_cache(),
+                Item::Bad { at, kind } => {
+                    if !self.step_over(&mut walk, at, kind, end.unwrap_or(limit))? {
+                        break;
+                    }
+                }
+            }
+        }
+        self.expected = walk.expected().filter(|expected| end == Some(expected.durable_below));
+        self.report.checked_to = Offset::new(limit);
+        (self.progress)(&self.report);
+        Ok(())
+    }
+
+    fn note_record(&mut self, payload_bytes: usize, walk: &Walk) {
+        self.report.records += 1;
+        self.report.payload_bytes += payload_bytes as u64;
+        if self.report.records.is_multiple_of(PROGRESS_RECORDS) {
+            self.report.checked_to = Offset::new(walk.offset());
+            (self.progress)(&self.report);
+        }
+    }
+
+    /// Notes the damage and goes on at the next valid commit of the segment; `false` where there is none.
+    fn step_over(&mut self, walk: &mut Walk, at: u64, kind: CorruptionKind, end: u64) -> Result<bool> {
+        let segment = walk.segment().clone();
+        let from = at.saturating_add(1);
+        let next = crate::recovery::salvage::find_next_commit(&segment, from, at)?.0.filter(|next| *next < end);
+        let range = Offset::new(at)..Offset::new(next.unwrap_or(end).max(at));
+        if self.report.damage.len() < DAMAGE_MAX {
+            let path = segment.path.clone();
+            self.report.damage.push(Corruption { path, range, kind, evidence: Vec::new() });
+        }
+        let Some(next) = next else { return Ok(false) };
+        let limit = self.report.durable_end.get();
+        let scan = Scan::at_commit(segment.header.id, next, segment.header.end(), None).check_hash(true);
+        walk.continue_in(segment, scan);
+        walk.limit(limit);
+        Ok(true)
+    }
+
+    fn finish(mut self) -> VerifyReport {
+        self.report.checked_to = self.report.durable_end;
+        if self.report.is_sound() {
+            self.report.head = self.expected.map(|expected| Head {
+                offset: Offset::new(expected.durable_below),
+                commit_number: expected.number.saturating_sub(1),
+                chain: expected.chain,
+            });
+        }
+        (self.progress)(&self.report);
+        self.report
+    }
+}
