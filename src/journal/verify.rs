@@ -163,7 +163,7 @@ impl Verify<'_> {
         walk.limit(limit);
         self.report.segments += 1;
         loop {
-            if next.is_none() && walk.offset() >= limit {
+            if next.is_none() && walk.offset() >= limit && walk.open_commit().is_none() {
                 break;
             }
             match walk.next()? {
