@@ -1,0 +1,92 @@
+//! What the integration tests share: directories, child processes that are this test again, and seeds.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A temporary directory and the journal's path in it.
+pub fn journal_directory() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let journal = directory.path().join("journal");
+    (directory, journal)
+}
+
+/// The same in memory where the machine has such a directory: for tests that open a journal ten thousand times.
+pub fn fast_journal_directory() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory");
+    let journal = directory.path().join("journal");
+    (directory, journal)
+}
+
+const CHILD: &str = "RINGWAL_TEST_CHILD";
+
+/// The argument of this process if it is a child that [`child`] started.
+pub fn child_argument() -> Option<PathBuf> {
+    std::env::var_os(CHILD).map(PathBuf::from)
+}
+
+/// The running test once more, as a child process in which [`child_argument`] gives `argument`.
+pub fn child(test: &str, argument: &Path) -> Child {
+    child_command(test, argument).spawn().expect("a child process")
+}
+
+pub fn child_command(test: &str, argument: &Path) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("the test's own path"));
+    command
+        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, argument)
+        .stdout(Stdio::piped())
+        .stdin(Stdio::piped());
+    command
+}
+
+/// The seed of a random test: from `RINGWAL_SEED`, or a new one; printed, so that a failure can be replayed.
+pub fn seed() -> u64 {
+    let seed = match std::env::var("RINGWAL_SEED") {
+        Ok(text) => text.parse().expect("RINGWAL_SEED is a number"),
+        Err(_) => fastrand::u64(..),
+    };
+    println!("RINGWAL_SEED={seed} replays this run");
+    seed
+}
+
+/// The segment files of a journal, in order.
+pub fn segments(journal: &Path) -> Vec<PathBuf> {
+    let mut segments: Vec<_> = std::fs::read_dir(journal)
+        .expect("a journal's directory")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "seg"))
+        .collect();
+    segments.sort();
+    segments
+}
+
+/// Copies a journal's files, with modes that a journal accepts.
+pub fn copy_journal(from: &Path, to: &Path) {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().mode(0o700).recursive(true).create(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a journal's directory") {
+        let path = entry.expect("an entry").path();
+        let target = to.join(path.file_name().expect("a name"));
+        if path.is_dir() {
+            copy_journal(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).expect("a copy");
+        }
+    }
+}
+
+/// Every file of a directory with its content, `LOCK` left out: it holds the pid of whoever opened last.
+pub fn contents(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = std::collections::BTreeMap::new();
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            all.extend(contents(&path));
+        } else if path.file_name().is_some_and(|name| name != "LOCK") {
+            let content = std::fs::read(&path).expect("a readable file");
+            all.insert(path, content);
+        }
+    }
+    all
+}
