@@ -265,11 +265,11 @@ fn row_zeros_with_evidence_is_refused_and_nothing_is_changed() {
         let journal = crashed(COMMITS);
         let (start, _) = journal.last();
         journal.overwrite(*start, &vec![0; (journal.end() - start) as usize]);
-        let before = common::contents(&journal.directory);
+        let before = common::fingerprint(&journal.directory);
         let Err(Error::Corrupt(corruption)) = journal.recover(policy) else { panic!("not refused") };
         assert_eq!(corruption.range.start.get(), *start);
         assert!(matches!(corruption.evidence[..], [Evidence::Watermark { .. }]), "{corruption}");
-        assert_eq!(common::contents(&journal.directory), before);
+        assert_eq!(common::fingerprint(&journal.directory), before);
     }
 }
 
@@ -306,10 +306,10 @@ fn row_failing_without_evidence_is_refused_by_strict() {
     journal.forget_watermark();
     let (start, records) = journal.last();
     journal.flip(records[0].0 + RECORD_HEADER);
-    let before = common::contents(&journal.directory);
+    let before = common::fingerprint(&journal.directory);
     let error = journal.recover(RecoveryPolicy::Strict).expect_err("refused");
     assert!(matches!(error, Error::Torn { at, .. } if at.get() == *start), "{error}");
-    assert_eq!(common::contents(&journal.directory), before);
+    assert_eq!(common::fingerprint(&journal.directory), before);
 }
 
 #[test]
@@ -320,11 +320,11 @@ fn row_failing_with_evidence_is_refused_and_nothing_is_changed() {
         // In the first commit: the later ones vouch for it.
         let damaged = journal.commits[0].1[0].0;
         journal.flip(damaged + 8);
-        let before = common::contents(&journal.directory);
+        let before = common::fingerprint(&journal.directory);
         let Err(Error::Corrupt(corruption)) = journal.recover(policy) else { panic!("not refused") };
         assert_eq!(corruption.range.start.get(), damaged);
         assert!(matches!(corruption.evidence[..], [Evidence::LaterCommit { .. }]), "{corruption}");
-        assert_eq!(common::contents(&journal.directory), before);
+        assert_eq!(common::fingerprint(&journal.directory), before);
     }
 }
 
@@ -408,10 +408,10 @@ fn one_file_can_be_recovered_by_itself_and_a_sealed_one_is_only_checked() {
     assert!(report.records_kept > 5 && report.verdict == Verdict::Clean);
     let file = OpenOptions::new().write(true).open(&segments[0]).expect("the segment");
     file.write_all_at(&[0xFF], SEGMENT_HEADER + receipts[3].offset.get() + 50).expect("a write");
-    let before = common::contents(&directory);
+    let before = common::fingerprint(&directory);
     let error = ringwal::recover_file(&segments[0], RecoveryPolicy::TruncateCorrupt).expect_err("damage");
     assert!(matches!(&error, Error::Corrupt(c) if c.range.start == receipts[3].offset), "{error}");
-    assert_eq!(common::contents(&directory), before);
+    assert_eq!(common::fingerprint(&directory), before);
     let active = common::segments(&directory).len() - 1;
     let last_written = ringwal::SegmentManager::open(&directory).expect("segments");
     let last_written = last_written.resolve(receipts[39].offset).expect("a segment").path;

@@ -27,6 +27,7 @@ fn payload(thread: u64, number: u64) -> Vec<u8> {
 fn write_until_killed(journal: &Path) {
     let journal = Journal::open(journal, options()).expect("the journal");
     let first = journal.stats().durable_end.get();
+    common::tell("open");
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let journal = &journal;

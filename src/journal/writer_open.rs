@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::cursor::Cursors;
 use super::options::Options;
 use super::reader::JournalReader;
 use super::stats::Counters;
@@ -116,6 +117,15 @@ impl JournalWriter {
         JournalReader::of_writer(self.disk.clone().reader(), self.watermark.clone(), self.id)
     }
 
+    /// The journal's cursors.
+    ///
+    /// # Errors
+    /// As [`reader`](Self::reader).
+    pub fn cursors(&self) -> Result<Cursors> {
+        Ok(Cursors::new(self.disk.clone(), self.reader()?))
+    }
+
+    #[cfg(feature = "group-commit")]
     pub(crate) fn counters(&self) -> Arc<Counters> {
         self.counters.clone()
     }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A temporary directory and the journal's path in it.
-pub fn journal_directory() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn journal_directory() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let journal = directory.path().join("journal");
     (directory, journal)
 }
 
 /// The same in memory where the machine has such a directory: for tests that open a journal ten thousand times.
-pub fn fast_journal_directory() -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn fast_journal_directory() -> (tempfile::TempDir, PathBuf) {
     let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory");
     let journal = directory.path().join("journal");
     (directory, journal)
@@ -21,16 +21,16 @@ pub fn fast_journal_directory() -> (tempfile::TempDir, PathBuf) {
 const CHILD: &str = "RINGWAL_TEST_CHILD";
 
 /// The argument of this process if it is a child that [`child`] started.
-pub fn child_argument() -> Option<PathBuf> {
+pub(crate) fn child_argument() -> Option<PathBuf> {
     std::env::var_os(CHILD).map(PathBuf::from)
 }
 
 /// The running test once more, as a child process in which [`child_argument`] gives `argument`.
-pub fn child(test: &str, argument: &Path) -> Child {
+pub(crate) fn child(test: &str, argument: &Path) -> Child {
     child_command(test, argument).spawn().expect("a child process")
 }
 
-pub fn child_command(test: &str, argument: &Path) -> Command {
+pub(crate) fn child_command(test: &str, argument: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("the test's own path"));
     command
         .args([test, "--exact", "--nocapture", "--test-threads=1"])
@@ -40,8 +40,15 @@ pub fn child_command(test: &str, argument: &Path) -> Command {
     command
 }
 
+/// Tells the parent a line; one of its own, whatever the test harness has begun to print before.
+pub(crate) fn tell(line: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("\n{line}\n").as_bytes()).and_then(|()| out.flush()).expect("a parent that listens");
+}
+
 /// The seed of a random test: from `RINGWAL_SEED`, or a new one; printed, so that a failure can be replayed.
-pub fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = match std::env::var("RINGWAL_SEED") {
         Ok(text) => text.parse().expect("RINGWAL_SEED is a number"),
         Err(_) => fastrand::u64(..),
@@ -51,7 +58,7 @@ pub fn seed() -> u64 {
 }
 
 /// The segment files of a journal, in order.
-pub fn segments(journal: &Path) -> Vec<PathBuf> {
+pub(crate) fn segments(journal: &Path) -> Vec<PathBuf> {
     let mut segments: Vec<_> = std::fs::read_dir(journal)
         .expect("a journal's directory")
         .map(|entry| entry.expect("an entry").path())
@@ -62,7 +69,7 @@ pub fn segments(journal: &Path) -> Vec<PathBuf> {
 }
 
 /// Copies a journal's files, with modes that a journal accepts.
-pub fn copy_journal(from: &Path, to: &Path) {
+pub(crate) fn copy_journal(from: &Path, to: &Path) {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a journal's directory") {
@@ -77,7 +84,7 @@ pub fn copy_journal(from: &Path, to: &Path) {
 }
 
 /// Every file of a directory with its content, `LOCK` left out: it holds the pid of whoever opened last.
-pub fn contents(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
+pub(crate) fn contents(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>> {
     let mut all = std::collections::BTreeMap::new();
     for entry in std::fs::read_dir(directory).expect("a directory") {
         let path = entry.expect("an entry").path();
@@ -89,4 +96,10 @@ pub fn contents(directory: &Path) -> std::collections::BTreeMap<PathBuf, Vec<u8>
         }
     }
     all
+}
+
+/// The same, a hash in place of each content: to be compared.
+pub(crate) fn fingerprint(directory: &Path) -> std::collections::BTreeMap<PathBuf, String> {
+    let hashed = |(path, content): (PathBuf, Vec<u8>)| (path, ringwal::Hash::of(&content).to_string());
+    contents(directory).into_iter().map(hashed).collect()
 }
