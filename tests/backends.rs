@@ -45,12 +45,12 @@ fn refused(test: &str, errno: i32, word: &str) {
 
 #[test]
 fn io_uring_forbidden_with_eperm_falls_back_and_says_so() {
-    refused("io_uring_forbidden_with_eperm_falls_back_and_says_so", libc::EPERM, "forbidden");
+    refused("io_uring_forbidden_with_eperm_falls_back_and_says_so", libc::EPERM, "seccomp");
 }
 
 #[test]
 fn io_uring_hidden_with_enosys_falls_back_and_says_so() {
-    refused("io_uring_hidden_with_enosys_falls_back_and_says_so", libc::ENOSYS, "not there");
+    refused("io_uring_hidden_with_enosys_falls_back_and_says_so", libc::ENOSYS, "no io_uring");
 }
 
 #[test]

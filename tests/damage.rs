@@ -164,6 +164,34 @@ fn records_before_the_torn_one_in_the_same_commit_are_kept() {
     }
 }
 
+/// Found by the model test: recovery took the place and number of the next commit from the segment that had nothing.
+#[test]
+fn a_segment_whose_first_commit_is_lost_whole_leaves_the_end_in_the_segment_before() {
+    let (_keep, directory) = common::journal_directory();
+    let mut writer = JournalWriter::open(&directory, options()).expect("a new journal");
+    let mut receipts = Vec::new();
+    while writer.stats().rotations == 0 {
+        receipts.push(writer.append(&[7; 5000]).expect("an append"));
+    }
+    leave_open(writer);
+    std::fs::remove_file(directory.join("watermark")).expect("a watermark");
+    let torn = receipts.pop().expect("the first of the second segment");
+    let second = ringwal::SegmentManager::open(&directory).expect("segments").resolve(torn.offset).expect("a segment");
+    let file = OpenOptions::new().write(true).open(&second.path).expect("the segment");
+    let position = SEGMENT_HEADER + torn.offset.get() - second.base.get();
+    file.write_all_at(&[0; 512], position + 1000).expect("a write");
+    let report = recover_directory(&directory, RecoveryPolicy::TolerateTornTail).expect("a recovery");
+    assert_eq!((report.verdict, report.evidence.len()), (Verdict::CutTorn, 0));
+    assert!(report.end < second.base, "{report:?}");
+    let mut writer = JournalWriter::open(&directory, options()).expect("the journal");
+    writer.append(&[8; 5000]).expect("an append");
+    writer.close().expect("a close");
+    let report = JournalReader::open(&directory).expect("a reader").verify(&Default::default(), &mut |_| ());
+    let report = report.expect("a verification");
+    assert!(report.is_sound(), "{:?}", report.damage);
+    assert_eq!(report.records, receipts.len() as u64 + 1);
+}
+
 /// Every bit of every file of a small journal, once after an orderly close and once after a crash with its evidence:
 /// never a wrong record, never a silent loss, never a panic.
 #[test]

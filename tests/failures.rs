@@ -34,6 +34,8 @@ fn fail_under_load(disk: &SimDisk, nth: u64, errno: i32, how: Failure) -> (Vec<(
                                 assert!(!was_failed, "an acknowledgement after a failure");
                                 acknowledged.push((receipt.offset, mine));
                             }
+                            // The fault hit the preparation of a segment: a definite refusal, and the journal goes on.
+                            Err(Error::DiskFull { .. } | Error::Io { .. }) => {}
                             Err(error) => {
                                 assert!(error.is_failed(), "{error}");
                                 after_failure.store(true, Ordering::SeqCst);

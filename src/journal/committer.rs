@@ -58,6 +58,11 @@ impl Committer {
                 Gathered::Nothing => self.idle(),
                 Gathered::Gone => {}
             }
+            if let Err(error @ Error::Failed { .. }) = self.writer.check_usable() {
+                // Nothing can become durable any more: the thread ends, and with it go the locks, so that the journal
+                // can be reopened while handles of this one still live.
+                return self.refuse_all(&error);
+            }
             let is_over = self.closing.is_some() || gathered == Gathered::Gone;
             if is_over && self.left_over.is_none() {
                 return self.end();

@@ -69,11 +69,22 @@ impl Rounds {
             // Only the first cause counts.
             let _ = self.failed.set(error);
         }
+        // After every answer that was given, before the wake-ups: whoever sees it and has no answer will get none.
         self.ended.store(true, Ordering::Release);
         let round = self.current();
-        self.close_gathering(round + 1);
+        self.close_gathering(round);
+        // Both words are over now for every round that a waiter can look at, so nobody goes to sleep any more.
         self.finish(round);
         self.finish(round + 1);
+    }
+
+    fn ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// What those are told whose requests were never taken.
+    fn abandonment(&self) -> Error {
+        self.failed.get().cloned().unwrap_or(Error::Closed)
     }
 
     pub(super) fn note_failure(&self, error: &Error) {
@@ -85,7 +96,7 @@ impl Rounds {
         if let Some(error) = self.failed.get() {
             return Some(error.clone());
         }
-        self.ended.load(Ordering::Acquire).then_some(Error::Closed)
+        self.ended().then_some(Error::Closed)
     }
 }
 
@@ -138,17 +149,26 @@ impl Promise {
 impl Drop for Promise {
     fn drop(&mut self) {
         if self.slot.answer.get().is_none() {
-            let error = self.rounds.failed.get().cloned().unwrap_or(Error::Closed);
-            let _ = self.slot.answer.set(Err(error));
+            let _ = self.slot.answer.set(Err(self.rounds.abandonment()));
         }
+    }
+}
+
+/// The slot's answer, if there is one or there will be none: a request can be left in the queue when the commit thread
+/// ends, and nobody takes it any more.
+fn answer_now(slot: &Slot, rounds: &Rounds) -> Option<Result<u64>> {
+    let ended = rounds.ended();
+    match slot.answer.get() {
+        Some(answer) => Some(answer.clone()),
+        None => ended.then(|| Err(rounds.abandonment())),
     }
 }
 
 /// Waits for the slot's answer; `None` when there was none by the deadline.
 pub(super) fn wait(slot: &Slot, rounds: &Rounds, deadline: Option<Instant>) -> Option<Result<u64>> {
     loop {
-        if let Some(answer) = slot.answer.get() {
-            return Some(answer.clone());
+        if let Some(answer) = answer_now(slot, rounds) {
+            return Some(answer);
         }
         let gathering = rounds.gathering.load(Ordering::Acquire);
         let round = match slot.round.load(Ordering::Acquire) {
@@ -214,7 +234,7 @@ impl Ticket {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn try_wait(&self) -> Result<Option<Receipt>> {
-        self.slot.answer.get().map(|answer| self.receipt(answer.clone())).transpose()
+        answer_now(&self.slot, &self.rounds).map(|answer| self.receipt(answer)).transpose()
     }
 
     /// blake3 of the payload.

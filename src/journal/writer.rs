@@ -246,6 +246,9 @@ impl JournalWriter {
     }
 
     fn write_commit(&mut self, clean: bool) -> Result<Durable> {
+        if let Some(failed) = &self.failed {
+            return Err(failed.clone());
+        }
         let head = self.block_head();
         let used = COMMIT_RECORD_BYTES + self.staged.bytes;
         let end = match self.options.packing {

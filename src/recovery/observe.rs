@@ -113,13 +113,18 @@ struct Seen {
 fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Result<Observation> {
     let open = |header: &SegmentHeader| open_segment(disk, header);
     let headers = segments.headers();
-    let index = match seen.fault {
+    let mut index = match seen.fault {
         // What lies before a fault is sealed: its end is the fault, not its last commit.
         Some(_) => headers.len() - 1,
         None => last_written(headers, open)?,
     };
-    let header = headers.get(index).ok_or_else(|| Error::NotAJournal { directory: segments.directory().into() })?;
-    let mut tail = tail::scan(open(header)?, index == 0)?;
+    let not_there = || Error::NotAJournal { directory: segments.directory().into() };
+    let mut tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
+    if tail.is_empty && tail.unreadable.is_none() && index > 0 {
+        // Of the segment's first commit too little arrived to keep anything: the journal ends in the segment before.
+        index -= 1;
+        tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
+    }
     let bad = tail.bad.0;
     let mut evidence = Vec::new();
     let mut rest = super::search::Rest::default();
@@ -141,9 +146,6 @@ fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Re
             }
         };
         evidence.extend(found.vouching.clone());
-        if found.any_commit {
-            evidence.push(Evidence::LaterSegment { base: Offset::new(later.base) });
-        }
         if let Some(end) = found.dirty_end {
             dirty_later.push(Dirty { segment, end });
         }

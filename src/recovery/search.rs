@@ -19,8 +19,6 @@ pub(super) struct Rest {
     pub(super) dirty_end: Option<u64>,
     /// The first commit found that vouches for what lies beyond the bad place.
     pub(super) vouching: Option<Evidence>,
-    /// Some valid commit record was found.
-    pub(super) any_commit: bool,
     /// Some 512-byte sector before `dirty_end` is all zeros.
     pub(super) zero_sector: bool,
 }
@@ -73,7 +71,6 @@ fn look_for_commits(bytes: &[u8], at: u64, own: usize, bad: u64, segment: &Segme
         if index >= own {
             return;
         }
-        rest.any_commit = true;
         if record.durable_below > bad {
             let durable_below = Offset::new(record.durable_below);
             rest.vouching = Some(Evidence::LaterCommit { at: Offset::new(found), durable_below });

@@ -102,6 +102,8 @@ pub(super) struct Tail {
     /// The device did not give the bytes there.
     pub(super) unreadable: Option<Error>,
     pub(super) records: u64,
+    /// Nothing in this segment is kept: its end says nothing of the commits before it.
+    pub(super) is_empty: bool,
 }
 
 impl Tail {
@@ -147,7 +149,8 @@ pub(super) fn scan(segment: SegmentFile, first: bool) -> Result<Tail> {
         clean: last.is_some_and(|(_, record)| record.clean),
         unvouched: last.is_some_and(|(_, record)| record.records > 0),
     };
-    Ok(Tail { segment, end, partial, bad, unreadable, records })
+    let is_empty = walk.expected().is_none() && partial.is_none_or(|partial| partial.whole_records == 0);
+    Ok(Tail { segment, end, partial, bad, unreadable, records, is_empty })
 }
 
 /// After an orderly close the watermark names the last commit, and that commit says that the journal was closed with it:
@@ -187,7 +190,7 @@ pub(super) fn closed_in_order(
     };
     let end = LogEnd { next, last_commit: mark.last_commit, clean: true, unvouched: false };
     let bad = (mark.durable_end, CorruptionKind::Missing);
-    Ok(Some(Tail { segment, end, partial: None, bad, unreadable: None, records: 0 }))
+    Ok(Some(Tail { segment, end, partial: None, bad, unreadable: None, records: 0, is_empty: false }))
 }
 
 fn file_bytes(header: &SegmentHeader) -> u64 {
@@ -210,7 +213,7 @@ fn zeros_follow(segment: &SegmentFile, offset: u64) -> Result<bool> {
     Ok(is_zero(rest))
 }
 
-/// The last segment whose first commit is valid, and the segments behind it; the first one kept where none is.
+/// The last segment that begins with a valid commit record; the first one kept where none does.
 pub(super) fn last_written(
     headers: &[SegmentHeader],
     open: impl Fn(&SegmentHeader) -> Result<SegmentFile>,

@@ -1,12 +1,17 @@
-//! The disk of the operating system: real files; io_uring or system calls for the log.
+//! The disk as Linux gives it: real files, written through io_uring or system calls.
+//!
+//! Guarantees: what `disk` promises of its traits. Must not know: what `disk` must not know.
 
+mod direct;
 mod directory;
 mod file;
-mod flush;
+mod file_system;
+mod log_writer;
 mod page;
-mod syscalls;
+mod probe;
+mod ring_setup;
 mod sys;
+mod syscalls;
 mod uring;
-mod uring_setup;
 
 pub(crate) use directory::NativeDisk;

@@ -1,185 +1,232 @@
-//! A page that processes share: the first block of a file, mapped.
+//! The first block of a file as memory that several processes share, with a bell.
 //!
-//! Words 0 to 510 are data. Word 511 is the page's own: its low half counts announcements and is what waiters sleep on;
-//! its high half is 1 while somebody may be asleep, so that an announcement that nobody waits for costs no system call.
+//! Guarantees: words are read and written whole; an announcement wakes every waiter on a writable page, and costs no
+//! system call when there is none.
+//! Must not know: what the words mean.
+//!
+//! The last word is the page's own: a counter of announcements, which is what waiters sleep on, and beside it a
+//! mark that somebody sleeps. The waiter sets the mark, then looks at the counter; the announcer counts, then looks
+//! at the mark. All four are sequentially consistent, so at least one of the two sees the other, and a waiter that saw the
+//! old counter has its mark seen. (`futex_wait` looks at the counter again itself.)
+//!
+//! As with any mapping, someone who truncates the file, or a disk that fills up when the page was never written,
+//! ends the process with SIGBUS on the next access. The file must have been written and synced in full before it is
+//! mapped, and only the journal's owner may write to it.
 
-#![expect(unsafe_code, reason = "a shared mapping")]
+#![expect(unsafe_code, reason = "atomics in mapped memory")]
 
+use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::super::wake::{Scope, futex_wait, futex_wake_all};
-use super::sys;
+use super::sys::Mapping;
+use crate::disk::wake::{Sharing, futex_wait, futex_wake_all};
 use crate::disk::{BLOCK_BYTES, SharedPage};
 
-const WORDS: usize = BLOCK_BYTES / 8;
-const OWN_WORD: usize = WORDS - 1;
-const FIRST_PAUSE: Duration = Duration::from_micros(200);
-const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+/// Words that are the users'; the one behind them is the page's own.
+const DATA_WORDS: usize = BLOCK_BYTES / 8 - 1;
+const COUNTER: usize = DATA_WORDS * 8;
+const MARK: usize = COUNTER + 4;
+const POLL_FIRST: Duration = Duration::from_micros(200);
+const POLL_MAX: Duration = Duration::from_millis(20);
 
+/// A mapped page.
 #[derive(Debug)]
 pub(super) struct NativePage {
-    start: NonNull<AtomicU64>,
-    is_writable: bool,
+    mapping: Mapping,
+    writable: bool,
 }
 
-// SAFETY: the mapping belongs to no thread; it is accessed through atomics only.
-unsafe impl Send for NativePage {}
-// SAFETY: as above.
-unsafe impl Sync for NativePage {}
-
 impl NativePage {
-    /// Maps the file's first block. A file that somebody cuts short afterwards makes access fatal (SIGBUS), as with any
-    /// mapping; the journal never does.
-    pub(super) fn map(file: BorrowedFd<'_>, is_writable: bool) -> io::Result<Self> {
-        if sys::stat(file)?.st_size < libc::off_t::try_from(BLOCK_BYTES).unwrap_or(libc::off_t::MAX) {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "shorter than a page"));
+    /// Maps the first block of the file, which must be open for writing too if `writable`.
+    pub(super) fn map(file: &File, writable: bool) -> io::Result<Self> {
+        let bytes = file.metadata()?.len();
+        if bytes < BLOCK_BYTES as u64 {
+            let sentence = format!("has {bytes} bytes, less than the {BLOCK_BYTES} of a shared page");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
         }
-        let protection = if is_writable { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_READ };
-        let (null, fd) = (std::ptr::null_mut(), file.as_raw_fd());
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours; the descriptor is open
-        // and its access mode fits the protection (else the kernel refuses).
-        let start = unsafe { libc::mmap(null, BLOCK_BYTES, protection, libc::MAP_SHARED, fd, 0) };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast()).ok_or_else(|| io::Error::other("a mapping at address zero"))?;
-        Ok(Self { start, is_writable })
+        Ok(Self { mapping: Mapping::new(file, BLOCK_BYTES, writable)?, writable })
     }
 
     fn word(&self, word: usize) -> &AtomicU64 {
-        assert!(word < WORDS, "word {word} is outside of the page");
-        // SAFETY: (1) `start` is the start of a mapping of `WORDS` words, page-aligned, which lives as long as `self`;
-        // (2) `word` is inside; (3) all access, here and in other processes, is atomic.
-        unsafe { self.start.add(word).as_ref() }
+        assert!(word < DATA_WORDS, "the page's last word is its own");
+        // SAFETY: the sum stays within the mapping: `word * 8 < BLOCK_BYTES`.
+        let place = unsafe { self.mapping.start().add(word * 8) };
+        // SAFETY: (1) the place is mapped as long as `self` lives and aligned to 8: a page's start and a multiple of 8;
+        // (2) all of this process access it as `AtomicU64` only, since the words of 32 bits lie in another one; other
+        // processes are beyond the memory model and do the same; (3) on a page that is not writable only loads reach it.
+        unsafe { AtomicU64::from_ptr(place.cast().as_ptr()) }
     }
 
-    fn half(&self, half: usize) -> &AtomicU32 {
-        assert!(half < 2, "a word has two halves");
-        let word = self.word(OWN_WORD).as_ptr().cast::<AtomicU32>();
-        // SAFETY: (1) the own word is 8 mapped, aligned bytes, so both halves are 4 mapped, aligned bytes that live as
-        // long as `self`; (2) that word is never accessed as a whole, so no access mixes sizes.
-        unsafe { &*word.add(half) }
-    }
-
-    fn counter(&self) -> &AtomicU32 {
-        self.half(0)
-    }
-
-    fn wanted(&self) -> &AtomicU32 {
-        self.half(1)
+    fn half_word(&self, at: usize) -> &AtomicU32 {
+        assert!(at == COUNTER || at == MARK, "only the last word is used in halves");
+        // SAFETY: the sum stays within the mapping: both are below `BLOCK_BYTES`.
+        let place = unsafe { self.mapping.start().add(at) };
+        // SAFETY: as in `word`, with alignment to 4.
+        unsafe { AtomicU32::from_ptr(place.cast().as_ptr()) }
     }
 
     fn poll(&self, seen: u32, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        let mut pause = FIRST_PAUSE;
+        let start = Instant::now();
+        let mut pause = POLL_FIRST;
         while self.announcements() == seen {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = patience.saturating_sub(start.elapsed());
             if left.is_zero() {
                 return;
             }
-            std::thread::sleep(pause.min(left));
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            thread::sleep(pause.min(left));
+            pause = (pause * 2).min(POLL_MAX);
         }
     }
 }
 
 impl SharedPage for NativePage {
     fn load(&self, word: usize) -> u64 {
-        assert!(word < OWN_WORD, "the last word is the page's own");
         self.word(word).load(Ordering::Acquire)
     }
 
     fn store(&self, word: usize, value: u64) {
-        assert!(self.is_writable, "a store to a page that is not writable");
-        assert!(word < OWN_WORD, "the last word is the page's own");
+        assert!(self.writable, "store to a page that is not writable");
         self.word(word).store(value, Ordering::Release);
     }
 
     fn is_writable(&self) -> bool {
-        self.is_writable
+        self.writable
     }
 
     fn announcements(&self) -> u32 {
-        self.counter().load(Ordering::SeqCst)
+        self.half_word(COUNTER).load(Ordering::SeqCst)
     }
 
     fn announce(&self) {
-        assert!(self.is_writable, "an announcement on a page that is not writable");
-        // Sequentially consistent, as in `wait`: either the waiter sees the new count, or this sees that it is wanted.
-        self.counter().fetch_add(1, Ordering::SeqCst);
-        if self.wanted().load(Ordering::SeqCst) != 0 && self.wanted().swap(0, Ordering::SeqCst) != 0 {
-            futex_wake_all(self.counter(), Scope::Shared);
+        assert!(self.writable, "announcement on a page that is not writable");
+        let counter = self.half_word(COUNTER);
+        counter.fetch_add(1, Ordering::SeqCst);
+        // Any value but zero is a mark: the file may hold anything.
+        if self.half_word(MARK).swap(0, Ordering::SeqCst) != 0 {
+            futex_wake_all(counter, Sharing::Machine);
         }
     }
 
     fn wait(&self, seen: u32, patience: Duration) {
-        if !self.is_writable {
+        if !self.writable {
             return self.poll(seen, patience);
         }
-        self.wanted().store(1, Ordering::SeqCst);
+        self.half_word(MARK).store(1, Ordering::SeqCst);
         if self.announcements() == seen {
-            futex_wait(self.counter(), seen, Some(patience), Scope::Shared);
+            futex_wait(self.half_word(COUNTER), seen, Some(patience), Sharing::Machine);
         }
     }
 
     fn sync(&self) -> io::Result<()> {
-        // SAFETY: exactly the mapping made in `map`.
-        let result = unsafe { libc::msync(self.start.as_ptr().cast(), BLOCK_BYTES, libc::MS_SYNC) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-}
-
-impl Drop for NativePage {
-    fn drop(&mut self) {
-        // SAFETY: exactly the mapping made in `map`; nobody borrows from it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), BLOCK_BYTES) };
+        self.mapping.sync()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
+    use std::fs::OpenOptions;
+    use std::io::Write;
 
-    fn page_file() -> std::fs::File {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(BLOCK_BYTES as u64).unwrap();
-        file
+    /// The same page mapped twice, as two processes would.
+    fn two_mappings(second_writable: bool) -> (NativePage, NativePage) {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[0; BLOCK_BYTES]).unwrap();
+        let second = OpenOptions::new().read(true).write(second_writable).open(file.path()).unwrap();
+        (NativePage::map(file.as_file(), true).unwrap(), NativePage::map(&second, second_writable).unwrap())
+    }
+
+    fn announcement_reaches(announcer: &NativePage, waiter: NativePage) -> Duration {
+        let seen = waiter.announcements();
+        let sleeper = thread::spawn(move || {
+            while waiter.announcements() == seen {
+                waiter.wait(seen, Duration::from_secs(20));
+            }
+            (Instant::now(), waiter.load(3))
+        });
+        thread::sleep(Duration::from_millis(100));
+        announcer.store(3, 77);
+        let announced = Instant::now();
+        announcer.announce();
+        let (woken, word) = sleeper.join().unwrap();
+        assert_eq!(word, 77);
+        woken.saturating_duration_since(announced)
     }
 
     #[test]
-    fn what_one_mapping_stores_the_other_sees_and_is_woken_for() {
-        let file = page_file();
-        let writer = NativePage::map(file.as_fd(), true).unwrap();
-        for is_writable in [true, false] {
-            let reader = NativePage::map(file.as_fd(), is_writable).unwrap();
-            let seen = reader.announcements();
-            let before = writer.load(3);
-            std::thread::scope(|scope| {
-                let waiter = scope.spawn(move || {
-                    let start = Instant::now();
-                    while reader.announcements() == seen {
-                        reader.wait(seen, Duration::from_secs(20));
+    fn an_announcement_wakes_a_waiter_on_another_mapping() {
+        let (announcer, waiter) = two_mappings(true);
+        assert!(announcement_reaches(&announcer, waiter) < Duration::from_secs(2));
+        assert_eq!(announcer.half_word(MARK).load(Ordering::SeqCst), 0);
+    }
+
+    #[test]
+    fn a_waiter_that_may_only_read_finds_out_by_itself() {
+        let (announcer, waiter) = two_mappings(false);
+        assert!(!waiter.is_writable());
+        assert!(announcement_reaches(&announcer, waiter) < Duration::from_secs(2));
+    }
+
+    #[test]
+    fn many_announcements_and_waiters_lose_none() {
+        let (announcer, waiter) = two_mappings(true);
+        let rounds = 2000_u64;
+        let start = Instant::now();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for round in 1..=rounds {
+                    announcer.store(0, round);
+                    announcer.announce();
+                    while announcer.load(1) < round {
+                        let seen = announcer.announcements();
+                        if announcer.load(1) < round {
+                            announcer.wait(seen, Duration::from_secs(30));
+                        }
                     }
-                    (reader.load(3), start.elapsed())
-                });
-                writer.store(3, before + 7);
-                writer.announce();
-                let (value, waited) = waiter.join().unwrap();
-                assert_eq!(value, before + 7);
-                assert!(waited < Duration::from_secs(10), "woken after {waited:?}");
+                }
             });
+            for round in 1..=rounds {
+                while waiter.load(0) < round {
+                    let seen = waiter.announcements();
+                    if waiter.load(0) < round {
+                        waiter.wait(seen, Duration::from_secs(30));
+                    }
+                }
+                waiter.store(1, round);
+                waiter.announce();
+            }
+        });
+        assert!(start.elapsed() < Duration::from_secs(25), "a wake-up was lost");
+    }
+
+    #[test]
+    fn waiting_ends_with_patience_on_both_kinds_of_page() {
+        for writable in [true, false] {
+            let (_, waiter) = two_mappings(writable);
+            let start = Instant::now();
+            waiter.wait(waiter.announcements(), Duration::from_millis(5));
+            assert!(start.elapsed() < Duration::from_secs(5));
         }
     }
 
     #[test]
-    fn a_file_shorter_than_a_page_is_refused() {
-        let file = tempfile::tempfile().unwrap();
-        file.set_len(4095).unwrap();
-        assert_eq!(NativePage::map(file.as_fd(), true).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    fn what_is_stored_is_in_the_file_after_sync() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[0; BLOCK_BYTES]).unwrap();
+        let page = NativePage::map(file.as_file(), true).unwrap();
+        page.store(510, u64::MAX);
+        page.sync().unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap()[510 * 8..511 * 8], [255; 8]);
+    }
+
+    #[test]
+    fn a_file_shorter_than_a_page_is_not_mapped() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[0; BLOCK_BYTES - 1]).unwrap();
+        let error = NativePage::map(file.as_file(), true).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }

@@ -1,185 +1,273 @@
-//! System calls that the standard library lacks, one safe function each; results as `io::Result`.
+//! Thin safe faces of the system calls that std does not offer, or offers with retries that are wrong here.
+//!
+//! Guarantees: each function is one system call; only where it says so is EINTR dealt with.
+//! Must not know: what the files are for.
 
-#![expect(unsafe_code, reason = "system calls")]
+#![expect(unsafe_code, reason = "the calls are foreign functions")]
 
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, OsString, c_int};
+use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::mem;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::ptr::{self, NonNull};
 
-/// A write that a signal or a busy device interrupted before it did anything is tried again this often at most.
-pub(super) const RETRIES_MAX: u32 = 1000;
-
-fn check(result: libc::c_int) -> io::Result<libc::c_int> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+/// Opens `name` in `directory`; never handed on to programs that this process executes.
+pub(super) fn open_at(directory: BorrowedFd<'_>, name: &CStr, flags: c_int, mode: u32) -> io::Result<File> {
+    let flags = flags | libc::O_CLOEXEC | libc::O_NOCTTY | libc::O_LARGEFILE;
+    let fd = until_not_interrupted(|| {
+        // SAFETY: openat needs (1) an open directory: `directory` is borrowed for the call; (2) a string that ends
+        // with zero: a `CStr`; (3) a mode where it creates: given always.
+        unsafe { libc::openat(directory.as_raw_fd(), name.as_ptr(), flags, mode) }
+    })?;
+    // SAFETY: the descriptor was just opened and nothing else knows it.
+    Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-fn check_bytes(result: isize) -> io::Result<usize> {
-    usize::try_from(result).map_err(|_| io::Error::last_os_error())
+/// The mode (kind and permissions) of what `name` in `directory` stands for, links not followed.
+pub(super) fn mode_at(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<u32> {
+    // SAFETY: `stat` consists of integers, for which zero is a value.
+    let mut status: libc::stat = unsafe { mem::zeroed() };
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: fstatat needs an open directory (borrowed), a string that ends with zero and a place for the answer.
+    check(unsafe { libc::fstatat(directory.as_raw_fd(), name.as_ptr(), &raw mut status, flags) })?;
+    Ok(status.st_mode)
 }
 
-/// Repeats what a signal interrupted.
-fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
-}
-
-pub(super) fn c_name(name: &str) -> io::Result<CString> {
-    CString::new(name).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a file name with a zero byte"))
-}
-
-/// `openat`, always close-on-exec.
-pub(super) fn open_at(
-    directory: BorrowedFd<'_>,
-    name: &CStr,
-    flags: libc::c_int,
-    mode: libc::mode_t,
-) -> io::Result<OwnedFd> {
-    // SAFETY: the descriptor is open for as long as it is borrowed; the name ends with a zero byte.
-    let fd = uninterrupted(|| check(unsafe { libc::openat(directory.as_raw_fd(), name.as_ptr(), flags | libc::O_CLOEXEC, mode) }))?;
-    // SAFETY: the kernel has just given this descriptor to nobody but us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-pub(super) fn stat(fd: BorrowedFd<'_>) -> io::Result<libc::stat> {
-    let mut stat = MaybeUninit::zeroed();
-    // SAFETY: the descriptor is open; `stat` is writable memory of the right size.
-    check(unsafe { libc::fstat(fd.as_raw_fd(), stat.as_mut_ptr()) })?;
-    // SAFETY: `fstat` succeeded and filled it; zeroed bytes are a valid `stat` anyway.
-    Ok(unsafe { stat.assume_init() })
-}
-
-pub(super) fn file_system_magic(fd: BorrowedFd<'_>) -> io::Result<i64> {
-    let mut stat = MaybeUninit::<libc::statfs>::zeroed();
-    // SAFETY: the descriptor is open; `stat` is writable memory of the right size.
-    check(unsafe { libc::fstatfs(fd.as_raw_fd(), stat.as_mut_ptr()) })?;
-    // SAFETY: `fstatfs` succeeded and filled it; zeroed bytes are a valid `statfs` anyway.
-    #[expect(clippy::useless_conversion, reason = "the field has another width on other machines")]
-    Ok(i64::from(unsafe { stat.assume_init() }.f_type))
-}
-
-pub(super) fn make_folder_at(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    // SAFETY: the descriptor is open; the name ends with a zero byte.
-    check(unsafe { libc::mkdirat(directory.as_raw_fd(), name.as_ptr(), 0o700) }).map(drop)
+pub(super) fn make_directory_at(directory: BorrowedFd<'_>, name: &CStr, mode: u32) -> io::Result<()> {
+    // SAFETY: mkdirat needs an open directory (borrowed) and a string that ends with zero.
+    check(unsafe { libc::mkdirat(directory.as_raw_fd(), name.as_ptr(), mode) }).map(drop)
 }
 
 pub(super) fn rename_at(from: (BorrowedFd<'_>, &CStr), to: (BorrowedFd<'_>, &CStr)) -> io::Result<()> {
-    let (from_fd, to_fd) = (from.0.as_raw_fd(), to.0.as_raw_fd());
-    // SAFETY: both descriptors are open; both names end with a zero byte.
-    check(unsafe { libc::renameat(from_fd, from.1.as_ptr(), to_fd, to.1.as_ptr()) }).map(drop)
+    let (old, new) = (from.0.as_raw_fd(), to.0.as_raw_fd());
+    // SAFETY: renameat needs two open directories (borrowed) and two strings that end with zero.
+    check(unsafe { libc::renameat(old, from.1.as_ptr(), new, to.1.as_ptr()) }).map(drop)
 }
 
-pub(super) fn unlink_at(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
-    // SAFETY: the descriptor is open; the name ends with a zero byte.
+pub(super) fn remove_at(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()> {
+    // SAFETY: unlinkat needs an open directory (borrowed) and a string that ends with zero.
     check(unsafe { libc::unlinkat(directory.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
 }
 
-pub(super) fn set_mode(fd: BorrowedFd<'_>, mode: libc::mode_t) -> io::Result<()> {
-    // SAFETY: the descriptor is open.
-    check(unsafe { libc::fchmod(fd.as_raw_fd(), mode) }).map(drop)
+/// The magic number of the file system that holds `file`.
+pub(super) fn file_system_magic(file: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: `statfs` consists of integers, for which zero is a value.
+    let mut status: libc::statfs = unsafe { mem::zeroed() };
+    until_not_interrupted(|| {
+        // SAFETY: fstatfs needs an open file (borrowed) and a place for the answer.
+        unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut status) }
+    })?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]
+    Ok(status.f_type as u32)
 }
 
-/// `fsync`. Not repeated when interrupted: the answer to a flush is taken once.
-pub(super) fn sync(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: the descriptor is open.
-    check(unsafe { libc::fsync(fd.as_raw_fd()) }).map(drop)
+/// Of what positions and lengths of direct I/O on `file` must be multiples; 0 when it knows no direct I/O, `None`
+/// when the kernel does not tell.
+pub(super) fn direct_alignment(file: BorrowedFd<'_>) -> Option<u32> {
+    // SAFETY: `statx` consists of integers, for which zero is a value.
+    let mut status: libc::statx = unsafe { mem::zeroed() };
+    let (fd, mask) = (file.as_raw_fd(), libc::STATX_DIOALIGN);
+    // SAFETY: statx with AT_EMPTY_PATH needs an open file (borrowed), a string that ends with zero and a place for
+    // the answer.
+    let result = unsafe { libc::statx(fd, c"".as_ptr(), libc::AT_EMPTY_PATH, mask, &raw mut status) };
+    let told = result == 0 && status.stx_mask & mask != 0;
+    told.then(|| status.stx_dio_offset_align.max(status.stx_dio_mem_align))
 }
 
-/// `fdatasync`. Not repeated when interrupted: the answer to a flush is taken once.
-pub(super) fn sync_data(fd: BorrowedFd<'_>) -> io::Result<()> {
-    // SAFETY: the descriptor is open.
-    check(unsafe { libc::fdatasync(fd.as_raw_fd()) }).map(drop)
+/// Takes O_NONBLOCK away, which io_uring would take as leave to answer EAGAIN.
+pub(super) fn set_blocking(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: F_GETFL takes no argument; the descriptor is borrowed.
+    let flags = check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) })?;
+    // SAFETY: F_SETFL takes an integer; the descriptor is borrowed.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags & !libc::O_NONBLOCK) }).map(drop)
 }
 
-/// `fallocate`.
-pub(super) fn allocate(fd: BorrowedFd<'_>, mode: libc::c_int, position: u64, bytes: u64) -> io::Result<()> {
-    let (position, bytes) = (offset(position)?, offset(bytes)?);
-    // SAFETY: the descriptor is open.
-    uninterrupted(|| check(unsafe { libc::fallocate(fd.as_raw_fd(), mode, position, bytes) }).map(drop))
-}
-
-pub(super) fn set_length(fd: BorrowedFd<'_>, bytes: u64) -> io::Result<()> {
-    let bytes = offset(bytes)?;
-    // SAFETY: the descriptor is open.
-    uninterrupted(|| check(unsafe { libc::ftruncate(fd.as_raw_fd(), bytes) }).map(drop))
-}
-
-/// The first hole at or after `position`.
-pub(super) fn seek_hole(fd: BorrowedFd<'_>, position: u64) -> io::Result<u64> {
-    // SAFETY: the descriptor is open. Its file offset is used by nobody: all reads and writes name their position.
-    let found = unsafe { libc::lseek(fd.as_raw_fd(), offset(position)?, libc::SEEK_HOLE) };
-    u64::try_from(found).map_err(|_| io::Error::last_os_error())
-}
-
-/// Drops the cached pages of the range, as far as they are clean.
-pub(super) fn drop_cache(fd: BorrowedFd<'_>, position: u64, bytes: u64) -> io::Result<()> {
-    let (position, bytes) = (offset(position)?, offset(bytes)?);
-    // SAFETY: the descriptor is open. This call gives the error as its value.
-    match unsafe { libc::posix_fadvise(fd.as_raw_fd(), position, bytes, libc::POSIX_FADV_DONTNEED) } {
-        0 => Ok(()),
-        error => Err(io::Error::from_raw_os_error(error)),
-    }
-}
-
-/// One `pread`: at most `into.len()` bytes; 0 at the end of the file.
-pub(super) fn read_once(fd: BorrowedFd<'_>, into: &mut [u8], position: u64) -> io::Result<usize> {
-    let position = offset(position)?;
-    // SAFETY: the descriptor is open; the kernel writes at most `into.len()` bytes to memory borrowed exclusively.
-    check_bytes(unsafe { libc::pread(fd.as_raw_fd(), into.as_mut_ptr().cast(), into.len(), position) })
-}
-
-/// One `pwritev2` with one buffer: the bytes that were written.
-pub(super) fn write_once(fd: BorrowedFd<'_>, bytes: &[u8], position: u64, flags: libc::c_int) -> io::Result<usize> {
-    let vector = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
-    let position = offset(position)?;
-    // SAFETY: the descriptor is open; the one vector describes borrowed memory, which the kernel only reads.
-    check_bytes(unsafe { libc::pwritev2(fd.as_raw_fd(), &raw const vector, 1, position, flags) })
-}
-
-fn lock_request() -> libc::flock {
-    // SAFETY: `flock` is a plain structure of integers, for which zeros are valid: the whole file, from its start.
-    let mut request: libc::flock = unsafe { MaybeUninit::zeroed().assume_init() };
-    #[expect(clippy::cast_possible_truncation, reason = "the constants are 0 and 1")]
-    {
-        request.l_type = libc::F_WRLCK as libc::c_short;
-        request.l_whence = libc::SEEK_SET as libc::c_short;
-    }
-    request
-}
-
-/// Takes the lock of this open file description on its whole file; `false` when another one has it.
-pub(super) fn try_lock(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let request = lock_request();
-    // SAFETY: the descriptor is open; the request lives in this frame.
-    match check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const request) }) {
+/// Takes the exclusive lock of the whole file for this open file description, or says `false`.
+pub(super) fn lock(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let range = whole_file();
+    // SAFETY: F_OFD_SETLK needs a descriptor (borrowed) and a `flock` to read, whose `l_pid` is zero.
+    match check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) }) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => Ok(false),
         Err(error) => Err(error),
     }
 }
 
-/// Whether another open file description has the lock of `try_lock`. Takes nothing.
-pub(super) fn is_locked(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut request = lock_request();
-    // SAFETY: the descriptor is open; the request lives in this frame and may be written to.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut request) })?;
-    Ok(libc::c_int::from(request.l_type) != libc::F_UNLCK)
+/// Whether another open file description than this one holds a lock on the file.
+pub(super) fn is_locked_by_another(file: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut range = whole_file();
+    // SAFETY: F_OFD_GETLK needs a descriptor (borrowed) and a `flock` to read and write, whose `l_pid` is zero.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) })?;
+    Ok(c_int::from(range.l_type) != libc::F_UNLCK)
 }
 
-/// Takes the exclusive `flock` of a directory; `false` when another open file description has it.
-pub(super) fn try_flock(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    // SAFETY: the descriptor is open.
-    match check(unsafe { libc::flock(fd.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
-        Err(error) => Err(error),
+fn whole_file() -> libc::flock {
+    // SAFETY: `flock` consists of integers, for which zero is a value; zero start and length mean the whole file.
+    let mut range: libc::flock = unsafe { mem::zeroed() };
+    #[expect(clippy::cast_possible_truncation, reason = "F_WRLCK is 1")]
+    {
+        range.l_type = libc::F_WRLCK as libc::c_short;
+    }
+    range
+}
+
+/// Reserves or zeroes `bytes` from `position` on. EINTR is dealt with.
+pub(super) fn allocate(file: BorrowedFd<'_>, mode: c_int, position: u64, bytes: u64) -> io::Result<()> {
+    let (position, bytes) = (file_offset(position)?, file_offset(bytes)?);
+    until_not_interrupted(|| {
+        // SAFETY: fallocate needs a descriptor (borrowed) and integers.
+        unsafe { libc::fallocate64(file.as_raw_fd(), mode, position, bytes) }
+    })
+    .map(drop)
+}
+
+/// The first hole at or after `position`; the end of the file counts as one.
+pub(super) fn seek_hole(file: BorrowedFd<'_>, position: u64) -> io::Result<u64> {
+    let position = file_offset(position)?;
+    // SAFETY: lseek needs a descriptor (borrowed) and integers. The position it moves is used by nobody.
+    let hole = unsafe { libc::lseek64(file.as_raw_fd(), position, libc::SEEK_HOLE) };
+    u64::try_from(hole).map_err(|_| io::Error::last_os_error())
+}
+
+/// Drops the clean cached pages that lie wholly within the range.
+pub(super) fn drop_cached(file: BorrowedFd<'_>, position: u64, bytes: u64) -> io::Result<()> {
+    let (position, bytes) = (file_offset(position)?, file_offset(bytes)?);
+    // SAFETY: posix_fadvise needs a descriptor (borrowed) and integers.
+    let refused =
+        unsafe { libc::posix_fadvise64(file.as_raw_fd(), position, bytes, libc::POSIX_FADV_DONTNEED) };
+    if refused == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(refused)) }
+}
+
+/// fsync once: an error, EINTR too, is the caller's to take as final. (std's `sync_all` would try again.)
+pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: fsync needs a descriptor (borrowed).
+    check(unsafe { libc::fsync(file.as_raw_fd()) }).map(drop)
+}
+
+/// fdatasync once, under the same rule.
+pub(super) fn sync_content(file: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: fdatasync needs a descriptor (borrowed).
+    check(unsafe { libc::fdatasync(file.as_raw_fd()) }).map(drop)
+}
+
+/// One pwritev2 with `flags`; says how many bytes it wrote.
+pub(super) fn write_with_flags(
+    file: BorrowedFd<'_>,
+    bytes: &[u8],
+    position: u64,
+    flags: c_int,
+) -> io::Result<usize> {
+    let piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let position = file_offset(position)?;
+    // SAFETY: pwritev2 needs (1) a descriptor (borrowed); (2) one `iovec`, which lives in this frame, of memory that
+    // can be read: the slice is borrowed for the call; it is not written to, whatever the pointer's type says.
+    let written = unsafe { libc::pwritev2(file.as_raw_fd(), &raw const piece, 1, position, flags) };
+    usize::try_from(written).map_err(|_| io::Error::last_os_error())
+}
+
+/// An open directory's entries, one after the other; closed when dropped.
+pub(super) struct Listing(NonNull<libc::DIR>);
+
+impl Listing {
+    /// Takes the directory's file, which must have been opened for this alone: its position is moved.
+    pub(super) fn new(directory: File) -> io::Result<Self> {
+        // SAFETY: fdopendir needs an open directory and takes it over when it succeeds.
+        let stream = unsafe { libc::fdopendir(directory.as_raw_fd()) };
+        let stream = NonNull::new(stream).ok_or_else(io::Error::last_os_error)?;
+        // The stream owns the descriptor from here on.
+        let _ = directory.into_raw_fd();
+        Ok(Self(stream))
+    }
+
+    /// The next name and its kind (`DT_...`; `DT_UNKNOWN` where the file system does not tell); `None` at the end.
+    pub(super) fn next(&mut self) -> io::Result<Option<(OsString, u8)>> {
+        // SAFETY: the call needs nothing.
+        let errno = unsafe { libc::__errno_location() };
+        // SAFETY: the place of this thread's errno is valid as long as the thread.
+        unsafe { *errno = 0 };
+        // SAFETY: the stream is open until `self` is dropped, and borrowed exclusively.
+        let entry: *const libc::dirent64 = unsafe { libc::readdir64(self.0.as_ptr()) };
+        if entry.is_null() {
+            let error = io::Error::last_os_error();
+            return if error.raw_os_error() == Some(0) { Ok(None) } else { Err(error) };
+        }
+        // SAFETY: the entry is valid until the next call on the stream; only the address of its name is taken,
+        // since the record may be shorter than the type says.
+        let name = unsafe { (&raw const (*entry).d_name).cast() };
+        // SAFETY: the name ends with zero and is valid as long as the entry.
+        let name = unsafe { CStr::from_ptr(name) };
+        // SAFETY: the entry is valid, as above, and every record has this field.
+        let kind = unsafe { (*entry).d_type };
+        Ok(Some((OsString::from_vec(name.to_bytes().to_vec()), kind)))
     }
 }
 
-fn offset(number: u64) -> io::Result<libc::off_t> {
-    libc::off_t::try_from(number).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a file position past 2^63"))
+impl Drop for Listing {
+    fn drop(&mut self) {
+        // SAFETY: the stream is open and used for the last time.
+        unsafe { libc::closedir(self.0.as_ptr()) };
+    }
+}
+
+/// A shared mapping of the first bytes of a file; unmapped when dropped.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: the mapping is an address and a length; access to the memory behind it is its users' business.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; `&Mapping` gives the address only.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    pub(super) fn new(file: &File, bytes: usize, writable: bool) -> io::Result<Self> {
+        let protection = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
+        // SAFETY: mmap without a wished address touches no memory that is in use; the file is borrowed for the call
+        // and may be closed after it.
+        let start =
+            unsafe { libc::mmap(ptr::null_mut(), bytes, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(io::Error::last_os_error)?;
+        Ok(Self { start, bytes })
+    }
+
+    pub(super) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// Makes the content durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        // SAFETY: msync needs a mapped range that starts on a page: the whole of this mapping.
+        check(unsafe { libc::msync(self.start.as_ptr().cast(), self.bytes, libc::MS_SYNC) }).map(drop)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is this mapping and nothing borrows from it any more: borrows end before `self` does.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.bytes) };
+    }
+}
+
+fn check(result: c_int) -> io::Result<c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+fn until_not_interrupted(mut call: impl FnMut() -> c_int) -> io::Result<c_int> {
+    loop {
+        match check(call()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn file_offset(position: u64) -> io::Result<i64> {
+    i64::try_from(position).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG))
 }
