@@ -118,7 +118,9 @@ pub enum Error {
     },
 
     /// The payload is larger than this journal takes.
-    #[error("a payload of {bytes} bytes is too large; the limit of this journal is {max} bytes (options: payload_bytes_max, segment_bytes)")]
+    #[error(
+        "a payload of {bytes} bytes is too large; the limit of this journal is {max} bytes (options: payload_bytes_max, segment_bytes)"
+    )]
     TooLarge {
         /// The size of the payload or of the whole batch with its headers.
         bytes: u64,
@@ -170,7 +172,9 @@ pub enum Error {
     },
 
     /// No record begins at the offset.
-    #[error("no record begins at offset {offset}; use an offset from a receipt, or `iter_from` the segment's start")]
+    #[error(
+        "no record begins at offset {offset}; use an offset from a receipt, or `iter_from` the segment's start"
+    )]
     NotARecord {
         /// The offset asked for.
         offset: Offset,
@@ -286,7 +290,11 @@ impl fmt::Display for Corruption {
             self.kind
         )?;
         for (index, evidence) in self.evidence.iter().enumerate() {
-            write!(f, "{} {evidence}", if index == 0 { "; known to have been durable because" } else { " and" })?;
+            write!(
+                f,
+                "{} {evidence}",
+                if index == 0 { "; known to have been durable because" } else { " and" }
+            )?;
         }
         f.write_str(
             "; restore the file from a backup, read the rest with `ringwal salvage`, or give up what follows with the \
@@ -348,10 +356,15 @@ impl fmt::Display for CorruptionKind {
             Self::Hash => f.write_str("the payload does not have the hash in its header"),
             Self::Kind => f.write_str("a record of the wrong kind for its place"),
             Self::Sequence { field, found, expected } => {
-                write!(f, "a commit whose {field} is {found} where {expected} follows from what stands before")
+                write!(
+                    f,
+                    "a commit whose {field} is {found} where {expected} follows from what stands before"
+                )
             }
             Self::Chain => f.write_str("the chain value does not follow from the records before it"),
-            Self::Padding => f.write_str("bytes that are not zero between the records and the end of their commit"),
+            Self::Padding => {
+                f.write_str("bytes that are not zero between the records and the end of their commit")
+            }
             Self::Missing => f.write_str("zeros, or the file's end, where records stood"),
             Self::Header => f.write_str("the segment header does not check"),
             Self::StateFile => f.write_str("the file's content does not check"),
@@ -403,13 +416,20 @@ impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::LaterCommit { at, durable_below } => {
-                write!(f, "the commit at offset {at} was submitted when everything below {durable_below} was durable")
+                write!(
+                    f,
+                    "the commit at offset {at} was submitted when everything below {durable_below} was durable"
+                )
             }
             Self::LaterSegment { base } => write!(f, "the later segment {base} holds commits"),
-            Self::Watermark { durable_end } => write!(f, "the watermark file has {durable_end} as the durable end"),
+            Self::Watermark { durable_end } => {
+                write!(f, "the watermark file has {durable_end} as the durable end")
+            }
             Self::Floor { floor } => write!(f, "the floor is at {floor}"),
             Self::Cursor { name, offset } => write!(f, "the cursor {name:?} stands at {offset}"),
-            Self::Caller { durable_below } => write!(f, "the caller knows that everything below {durable_below} was durable"),
+            Self::Caller { durable_below } => {
+                write!(f, "the caller knows that everything below {durable_below} was durable")
+            }
         }
     }
 }

@@ -22,7 +22,8 @@ pub use journal::{
 pub use journal::{GroupCommitBuffer, Journal, Ticket, TrySubmitError};
 pub use position::{Hash, JournalId, Offset};
 pub use recovery::{
-    RecoveryPolicy, RecoveryReport, Salvage, Salvaged, Verdict, plan_recovery, recover_directory, recover_file,
+    RecoveryPolicy, RecoveryReport, Salvage, Salvaged, Verdict, plan_recovery, recover_directory,
+    recover_file,
 };
 pub use segment::manager::{SegmentInfo, SegmentManager};
 
@@ -30,5 +31,5 @@ pub use segment::manager::{SegmentInfo, SegmentManager};
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod sim {
-    pub use crate::disk::sim::*;
+    pub use crate::disk::sim::{Failure, Injected, SimDisk};
 }

@@ -1,4 +1,9 @@
 //! Where io_uring is refused the journal works all the same, and says why.
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 mod common;
 
@@ -58,7 +63,8 @@ fn every_flush_method_keeps_what_it_acknowledged() {
     for backend in [Backend::Auto, Backend::Syscalls] {
         for flush in [FlushMethod::WriteDsync, FlushMethod::Fdatasync, FlushMethod::Auto] {
             let (_keep, directory) = common::journal_directory();
-            let journal = Journal::open(&directory, Options::new().backend(backend).flush(flush)).expect("a journal");
+            let journal =
+                Journal::open(&directory, Options::new().backend(backend).flush(flush)).expect("a journal");
             let report = journal.backend();
             assert!(flush == FlushMethod::Auto || report.flush == flush, "{report:?}");
             assert_eq!(report.timings.is_empty(), flush != FlushMethod::Auto, "{report:?}");
@@ -77,7 +83,8 @@ fn a_file_system_in_memory_works_and_is_warned_about() {
     };
     let directory = keep.path().join("journal");
     let journal = Journal::open(&directory, Options::new().segment_bytes(1 << 20)).expect("a new journal");
-    let receipts: Vec<_> = (0..5000_u32).map(|n| journal.submit(n.to_le_bytes()).expect("a ticket")).collect();
+    let receipts: Vec<_> =
+        (0..5000_u32).map(|n| journal.submit(n.to_le_bytes()).expect("a ticket")).collect();
     for (number, ticket) in receipts.into_iter().enumerate() {
         let receipt = ticket.wait().expect("an acknowledgement");
         assert_eq!(journal.read(receipt.offset).expect("a read").payload, (number as u32).to_le_bytes());

@@ -1,4 +1,9 @@
 //! Bad input of every kind gets an error of its own, with the place and the remedy; nothing is lost, nothing is changed.
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 mod common;
 
@@ -35,7 +40,12 @@ fn both(directory: &Path, expected: impl Fn(&Error) -> bool) -> String {
 }
 
 fn overwrite(path: &Path, position: u64, bytes: &[u8]) {
-    OpenOptions::new().write(true).open(path).expect("a file").write_all_at(bytes, position).expect("a write");
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .expect("a file")
+        .write_all_at(bytes, position)
+        .expect("a write");
 }
 
 #[test]
@@ -94,7 +104,10 @@ fn a_read_only_file_system() {
     let read = JournalReader::open(keep.path()).and_then(|reader| reader.read(receipts[3].offset));
     let unmounted = std::process::Command::new("umount").arg(keep.path()).status();
     assert!(is_read_only && unmounted.is_ok_and(|status| status.success()));
-    assert!(matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EROFS)), "{error}");
+    assert!(
+        matches!(&error, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EROFS)),
+        "{error}"
+    );
     assert_eq!(read.expect("reading works").payload, vec![3; 9000]);
 }
 
@@ -122,7 +135,8 @@ fn a_link_a_pipe_or_a_folder_under_a_segments_name() {
             }
             _ => std::fs::create_dir(&last).expect("a folder"),
         }
-        for error in [JournalWriter::open(&directory, options()).map(drop), JournalReader::open(&directory).map(drop)]
+        for error in
+            [JournalWriter::open(&directory, options()).map(drop), JournalReader::open(&directory).map(drop)]
         {
             assert!(matches!(error, Err(Error::ForeignFile { .. })), "{kind}: {error:?}");
         }
@@ -138,7 +152,8 @@ fn a_newer_version_is_its_own_error() {
     // A later version need not keep the place of the checksum either.
     header[4092..].copy_from_slice(&[1, 2, 3, 4]);
     overwrite(path, 0, &header);
-    let message = both(&directory, |error| matches!(error, Error::UnsupportedVersion { found: 3, newest: 2, .. }));
+    let message =
+        both(&directory, |error| matches!(error, Error::UnsupportedVersion { found: 3, newest: 2, .. }));
     assert!(message.contains("newer"), "{message}");
 }
 
@@ -161,13 +176,17 @@ fn a_missing_segment_in_the_middle_or_at_the_front() {
     let away = directory.with_file_name("away");
     for index in [1, 0] {
         std::fs::rename(&segments[index], &away).expect("a rename");
-        both(&directory, |error| matches!(error, Error::MissingSegment { base: at, .. } if at.get() == base(index)));
+        both(
+            &directory,
+            |error| matches!(error, Error::MissingSegment { base: at, .. } if at.get() == base(index)),
+        );
         std::fs::rename(&away, &segments[index]).expect("a rename");
     }
     for segment in &segments {
         std::fs::remove_file(segment).expect("a segment");
     }
-    let error = JournalWriter::open(&directory, options()).expect_err("no new journal in the place of a lost one");
+    let error =
+        JournalWriter::open(&directory, options()).expect_err("no new journal in the place of a lost one");
     assert!(matches!(error, Error::MissingSegment { .. }), "{error}");
 }
 
@@ -202,8 +221,14 @@ fn a_segment_or_state_file_of_another_journal() {
     let cursors = Cursors::open(&directory).expect("cursors");
     assert!(matches!(cursors.get("one"), Err(Error::WrongJournal { .. })));
     let mut writer = JournalWriter::open(&directory, options()).expect("the log is in order");
-    assert!(matches!(writer.cleanup(), Err(Error::WrongJournal { .. })), "cleanup does not go by a foreign cursor");
-    assert_eq!(writer.reader().expect("a reader").read(receipts[0].offset).expect("still there").payload, [0; 9000]);
+    assert!(
+        matches!(writer.cleanup(), Err(Error::WrongJournal { .. })),
+        "cleanup does not go by a foreign cursor"
+    );
+    assert_eq!(
+        writer.reader().expect("a reader").read(receipts[0].offset).expect("still there").payload,
+        [0; 9000]
+    );
 }
 
 #[test]
@@ -292,14 +317,18 @@ fn a_cut_sealed_segment_is_damage_and_a_damaged_record_in_it_is_named() {
     overwrite(&first, 4096 + receipts[2].offset.get() + 500, &[0xAA]);
     let reader = JournalReader::open(&directory).expect("sealed segments are not read in full");
     let error = reader.read(receipts[2].offset).expect_err("damage");
-    assert!(matches!(&error, Error::Corrupt(c) if c.range.start == receipts[2].offset && c.path == first), "{error}");
+    assert!(
+        matches!(&error, Error::Corrupt(c) if c.range.start == receipts[2].offset && c.path == first),
+        "{error}"
+    );
     assert_eq!(reader.read(receipts[3].offset).expect("its neighbour").payload, [3; 9000]);
     let report = reader.verify(&Default::default(), &mut |_| ()).expect("a verification");
     assert_eq!(report.damage.len(), 1, "{:?}", report.damage);
     assert!(report.head.is_none());
     OpenOptions::new().write(true).open(&first).expect("a segment").set_len(20_000).expect("a cut");
     both(&directory, |error| matches!(error, Error::Corrupt(_)));
-    let report = ringwal::recover_directory(&directory, ringwal::RecoveryPolicy::TruncateCorrupt).expect("given up");
+    let report =
+        ringwal::recover_directory(&directory, ringwal::RecoveryPolicy::TruncateCorrupt).expect("given up");
     assert!(report.end < receipts[2].offset && !report.cut_files.is_empty(), "{report:?}");
     let mut writer = JournalWriter::open(&directory, options()).expect("in order");
     writer.append(b"goes on").expect("an append");
@@ -319,7 +348,10 @@ fn no_file_descriptors_left() {
             journal.append(&[2; 30_000]).err()
         });
         let refused = refused.expect("a segment too many");
-        assert!(matches!(&refused, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EMFILE)), "{refused}");
+        assert!(
+            matches!(&refused, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EMFILE)),
+            "{refused}"
+        );
         assert!(matches!(Journal::open(directory.with_file_name("new"), options()), Err(Error::Io { .. })));
         drop(hogs);
         journal.append(&[3; 30_000]).expect("there are descriptors again");

@@ -1,4 +1,9 @@
 //! Tails cut at every byte, bits flipped one by one, and one test for each row of the recovery table.
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 mod common;
 
@@ -97,7 +102,11 @@ impl Crashed {
 
 fn read_all(directory: &Path) -> Vec<Vec<u8>> {
     let reader = JournalReader::open(directory).expect("a reader");
-    reader.iter_from(Offset::ZERO).expect("an iterator").map(|record| record.expect("a record").payload).collect()
+    reader
+        .iter_from(Offset::ZERO)
+        .expect("an iterator")
+        .map(|record| record.expect("a record").payload)
+        .collect()
 }
 
 #[test]
@@ -129,7 +138,8 @@ fn a_tail_cut_at_every_byte_of_the_last_two_commits_keeps_exactly_the_whole_batc
         let mut writer = JournalWriter::open(&directory, options()).expect("the journal");
         writer.append(b"after").expect("an append");
         writer.close().expect("a close");
-        let report = JournalReader::open(&directory).expect("a reader").verify(&Default::default(), &mut |_| ());
+        let report =
+            JournalReader::open(&directory).expect("a reader").verify(&Default::default(), &mut |_| ());
         assert!(report.expect("a verification").is_sound(), "cut at {cut}");
     }
     println!("{verdicts:?} torn and whole cuts");
@@ -176,7 +186,8 @@ fn a_segment_whose_first_commit_is_lost_whole_leaves_the_end_in_the_segment_befo
     leave_open(writer);
     std::fs::remove_file(directory.join("watermark")).expect("a watermark");
     let torn = receipts.pop().expect("the first of the second segment");
-    let second = ringwal::SegmentManager::open(&directory).expect("segments").resolve(torn.offset).expect("a segment");
+    let second =
+        ringwal::SegmentManager::open(&directory).expect("segments").resolve(torn.offset).expect("a segment");
     let file = OpenOptions::new().write(true).open(&second.path).expect("the segment");
     let position = SEGMENT_HEADER + torn.offset.get() - second.base.get();
     file.write_all_at(&[0; 512], position + 1000).expect("a write");
@@ -278,7 +289,8 @@ const COMMITS: &[&[&[u8]]] = &[&[b"first"], &[b"second"], &[b"third"]];
 
 #[test]
 fn row_zeros_without_evidence_is_a_clean_end_under_every_policy() {
-    for policy in [RecoveryPolicy::TolerateTornTail, RecoveryPolicy::TruncateCorrupt, RecoveryPolicy::Strict] {
+    for policy in [RecoveryPolicy::TolerateTornTail, RecoveryPolicy::TruncateCorrupt, RecoveryPolicy::Strict]
+    {
         let journal = crashed(COMMITS);
         journal.forget_watermark();
         let report = journal.recover(policy).expect("a recovery");
@@ -375,7 +387,9 @@ fn an_idle_commit_vouches_for_the_last_record() {
     let receipt = journal.append(b"vouched for").expect("an append");
     let end = receipt.offset.get() + RECORD_HEADER + 11;
     let patience = Duration::from_secs(20);
-    assert!(journal.wait_durable_timeout(Offset::new(end + COMMIT_RECORD - 1), patience).expect("an idle commit"));
+    assert!(
+        journal.wait_durable_timeout(Offset::new(end + COMMIT_RECORD - 1), patience).expect("an idle commit")
+    );
     assert_eq!(journal.stats().commits, 2);
     // Copied while the writer lives: as a power cut would leave it, but for the watermark.
     let (_keep_too, copy) = common::journal_directory();
@@ -399,8 +413,13 @@ fn a_cursor_the_floor_and_the_caller_are_evidence() {
         .expect("a cursor");
     journal.forget_watermark();
     journal.flip(journal.last().1[0].0);
-    let Err(Error::Corrupt(corruption)) = journal.recover(RecoveryPolicy::default()) else { panic!("not refused") };
-    assert!(matches!(&corruption.evidence[..], [Evidence::Cursor { name, .. }] if name == "reader"), "{corruption}");
+    let Err(Error::Corrupt(corruption)) = journal.recover(RecoveryPolicy::default()) else {
+        panic!("not refused")
+    };
+    assert!(
+        matches!(&corruption.evidence[..], [Evidence::Cursor { name, .. }] if name == "reader"),
+        "{corruption}"
+    );
     std::fs::remove_file(journal.directory.join("cursors/reader")).expect("a cursor");
     let known = options().known_durable_below(end);
     let error = JournalWriter::open(&journal.directory, known).expect_err("refused");

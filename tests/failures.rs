@@ -1,6 +1,11 @@
 //! Devices that fail, disks that fill up, threads that panic, handles that go away: nobody waits for ever, nothing is
 //! acknowledged that is not durable, and what was acknowledged stays.
 #![cfg(feature = "sim")]
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 mod common;
 
@@ -177,7 +182,11 @@ fn a_full_disk_refuses_what_does_not_fit_and_heals_without_reopening() {
     for receipt in &kept {
         journal.reader().check_receipt(receipt).expect("everything acknowledged is there");
     }
-    assert_eq!(journal.iter_from(Offset::ZERO).expect("records").count(), kept.len(), "and nothing that was refused");
+    assert_eq!(
+        journal.iter_from(Offset::ZERO).expect("records").count(),
+        kept.len(),
+        "and nothing that was refused"
+    );
     journal.close().expect("a healthy journal closes");
 }
 
@@ -268,9 +277,11 @@ fn a_panic_of_the_commit_thread_is_told_to_everyone_and_nothing_acknowledged_is_
 fn dropping_or_closing_with_appends_in_flight_answers_every_one_of_them() {
     for round in 0..30 {
         let (_keep, directory) = common::journal_directory();
-        let journal = Journal::open(&directory, Options::new().segment_bytes(1 << 20)).expect("a new journal");
-        let tickets: Vec<_> =
-            (0..300_u32).map(|number| (number, journal.submit(number.to_le_bytes()).expect("a ticket"))).collect();
+        let journal =
+            Journal::open(&directory, Options::new().segment_bytes(1 << 20)).expect("a new journal");
+        let tickets: Vec<_> = (0..300_u32)
+            .map(|number| (number, journal.submit(number.to_le_bytes()).expect("a ticket")))
+            .collect();
         if round % 2 == 0 {
             drop(journal);
         } else {

@@ -1,4 +1,9 @@
 //! kill -9 of a writing process at random moments: every acknowledgement that got out must hold.
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 mod common;
 

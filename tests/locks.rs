@@ -1,5 +1,10 @@
 //! One writer at a time: in this process, from another one, through a link, after a fork, behind a deleted lock file.
 #![expect(unsafe_code, reason = "fork has no safe form")]
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 mod common;
 

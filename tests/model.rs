@@ -3,6 +3,11 @@
 //! After every crash: everything acknowledged is there, nothing that was not submitted is, batches are whole, a crash is
 //! never taken for damage, recovering twice changes nothing, and a reader shows what recovery keeps.
 #![cfg(feature = "sim")]
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 mod common;
 
@@ -119,9 +124,14 @@ impl World {
                 self.submitted(appended, Submitted::Group(group));
             }
             8 => {
-                if let Some((offset, _)) = self.model.kept.get(self.random.usize(..self.model.kept.len().max(1))) {
+                if let Some((offset, _)) =
+                    self.model.kept.get(self.random.usize(..self.model.kept.len().max(1)))
+                {
                     let offset = *offset;
-                    match writer.cursors().and_then(|cursors| cursors.set("model", offset, CursorKind::Pinned)) {
+                    match writer
+                        .cursors()
+                        .and_then(|cursors| cursors.set("model", offset, CursorKind::Pinned))
+                    {
                         Ok(()) => self.model.cursor = Some(offset),
                         Err(Error::BelowFloor { .. }) => {}
                         Err(error) => self.unknown_cursor(&error),
@@ -210,7 +220,12 @@ impl World {
         assert!(is_allowed, "{} records that nobody can have acknowledged", extra.len());
         self.model.kept.extend(found[kept..].iter().cloned());
         if let Some(cursor) = self.model.cursor {
-            let now = writer.cursors().expect("cursors").get("model").expect("a cursor").expect("it was set durably");
+            let now = writer
+                .cursors()
+                .expect("cursors")
+                .get("model")
+                .expect("a cursor")
+                .expect("it was set durably");
             assert_eq!(now.offset, cursor);
         }
         let report = reader.verify(&Default::default(), &mut |_| ()).expect("a verification");

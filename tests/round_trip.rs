@@ -1,4 +1,9 @@
 //! What was appended is read back byte for byte: in this process, after reopening, with both back ends.
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 use ringwal::{Backend, Error, Journal, JournalReader, JournalWriter, Offset, Options, Packing};
 
@@ -41,7 +46,11 @@ fn text_and_binary_come_back_byte_for_byte_with_every_back_end_and_packing() {
                 journal.iter_from(Offset::ZERO).expect("an iterator").map(|r| r.expect("a record")).collect();
             assert_eq!(read.len(), receipts.len());
             for ((payload, receipt), record) in payloads().iter().zip(&receipts).zip(&read) {
-                assert!(record.offset == receipt.offset && record.hash == receipt.hash && &record.payload == payload);
+                assert!(
+                    record.offset == receipt.offset
+                        && record.hash == receipt.hash
+                        && &record.payload == payload
+                );
                 assert!(record.has_right_hash());
                 journal.reader().check_receipt(receipt).expect("a good receipt");
             }
@@ -55,7 +64,8 @@ fn text_and_binary_come_back_byte_for_byte_with_every_back_end_and_packing() {
 #[test]
 fn a_writer_without_threads_keeps_the_same_promises() {
     let (_keep, directory) = journal_directory();
-    let mut writer = JournalWriter::open(&directory, Options::new().segment_bytes(1 << 20)).expect("a new journal");
+    let mut writer =
+        JournalWriter::open(&directory, Options::new().segment_bytes(1 << 20)).expect("a new journal");
     let mut expected = Vec::new();
     for round in 0_u32..50 {
         let one = vec![round as u8; 30_000];

@@ -61,7 +61,8 @@ impl AlignedBuffer {
     }
 
     fn layout(bytes: usize) -> Layout {
-        Layout::from_size_align(bytes, BLOCK_BYTES).expect("a buffer of whole blocks that fits the address space")
+        Layout::from_size_align(bytes, BLOCK_BYTES)
+            .expect("a buffer of whole blocks that fits the address space")
     }
 }
 

@@ -14,13 +14,14 @@ mod buffer;
 mod fork;
 pub(crate) mod native;
 #[cfg(feature = "sim")]
-pub mod sim;
+pub(crate) mod sim;
 mod wake;
 
 pub use backend::{Backend, BackendReport, FlushMethod, FlushTiming};
 pub(crate) use backend::{FileSystem, LogWriterOptions};
 pub(crate) use buffer::{AlignedBuffer, BLOCK_BYTES, block_ceiling, block_floor};
 pub(crate) use fork::fork_count;
+#[cfg(feature = "group-commit")]
 pub(crate) use wake::WakeWord;
 
 use std::any::Any;
@@ -192,7 +193,12 @@ pub(crate) trait LogWriter: Debug + Send {
     ///
     /// # Panics
     /// When `position` or `bytes` are not whole blocks, `bytes` is zero or more than the buffer holds, or no file is attached.
-    fn write_durably(&mut self, position: u64, bytes: usize, meanwhile: &mut dyn FnMut()) -> io::Result<Durable>;
+    fn write_durably(
+        &mut self,
+        position: u64,
+        bytes: usize,
+        meanwhile: &mut dyn FnMut(),
+    ) -> io::Result<Durable>;
 
     /// Measures what the flush methods cost by writing zeros at `position`, whose block must hold nothing but zeros,
     /// within about `budget`, and takes the cheapest from then on. Does nothing when the method was set by the options.

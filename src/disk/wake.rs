@@ -3,6 +3,10 @@
 //! Guarantees: a wait never misses a change made before a wake; it may return for no reason, so callers loop.
 //! Must not know: what the word means.
 
+#![cfg_attr(
+    not(feature = "group-commit"),
+    allow(dead_code, reason = "only the commit thread's callers wait on a word")
+)]
 #![expect(unsafe_code, reason = "futex(2) has no safe face in std")]
 
 use std::ptr;

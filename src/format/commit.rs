@@ -106,7 +106,8 @@ impl CommitRecord {
 
     /// Whether `bytes` could begin a commit record: a test cheap enough for every position of a segment.
     pub(crate) fn may_begin(bytes: &[u8]) -> bool {
-        RecordHeader::decode(bytes).is_some_and(|header| header.is_control() && header.payload_bytes() == PAYLOAD_BYTES)
+        RecordHeader::decode(bytes)
+            .is_some_and(|header| header.is_control() && header.payload_bytes() == PAYLOAD_BYTES)
     }
 }
 
@@ -147,6 +148,7 @@ impl Chain {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails, as it should")]
 mod tests {
     use super::*;
 

@@ -61,7 +61,11 @@ impl RecordHeader {
     /// Checks the checksum of the record whose payload this is, at its place.
     pub(crate) fn check(&self, payload: &[u8], offset: u64, id: JournalId) -> Result<(), CorruptionKind> {
         let computed = ContentChecksum::of(self.len, &self.hash, payload).bind(offset, id);
-        if computed == self.crc { Ok(()) } else { Err(CorruptionKind::Checksum { stored: self.crc, computed }) }
+        if computed == self.crc {
+            Ok(())
+        } else {
+            Err(CorruptionKind::Checksum { stored: self.crc, computed })
+        }
     }
 }
 

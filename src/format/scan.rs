@@ -55,6 +55,7 @@ pub(crate) enum Step {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one a scan, and nearly always inside a commit")]
 enum State {
     /// Before a commit record.
     Between,
@@ -76,7 +77,12 @@ pub(crate) struct Scan {
 
 impl Scan {
     /// Begins where a commit begins.
-    pub(crate) fn at_commit(id: JournalId, offset: u64, segment_end: u64, expected: Option<Expected>) -> Self {
+    pub(crate) fn at_commit(
+        id: JournalId,
+        offset: u64,
+        segment_end: u64,
+        expected: Option<Expected>,
+    ) -> Self {
         Self { id, offset, segment_end, state: State::Between, expected, check_hash: false }
     }
 
@@ -152,7 +158,9 @@ impl Scan {
         }
         let Some(header) = RecordHeader::decode(bytes) else { return CorruptionKind::Missing };
         match bytes.get(RECORD_HEADER_BYTES..header.record_bytes()) {
-            Some(payload) => header.check(payload, self.offset, self.id).err().unwrap_or(CorruptionKind::Kind),
+            Some(payload) => {
+                header.check(payload, self.offset, self.id).err().unwrap_or(CorruptionKind::Kind)
+            }
             None => CorruptionKind::Length {
                 found: header.payload_bytes() as u64,
                 max: (COMMIT_RECORD_BYTES - RECORD_HEADER_BYTES) as u64,
@@ -190,10 +198,11 @@ impl Scan {
 
     fn step_record(&mut self, bytes: &[u8]) -> Step {
         let State::Inside(commit) = &mut self.state else { unreachable!("called inside a commit only") };
-        let header = match read_record(bytes, self.offset, commit.end() - self.offset, self.id, self.check_hash) {
-            Ok(header) => header,
-            Err(step) => return step,
-        };
+        let header =
+            match read_record(bytes, self.offset, commit.end() - self.offset, self.id, self.check_hash) {
+                Ok(header) => header,
+                Err(step) => return step,
+            };
         let is_last = commit.records_seen + 1 == commit.record.records;
         if header.is_control() || (is_last && header.continues()) {
             return Step::Bad(CorruptionKind::Kind);
@@ -260,7 +269,8 @@ impl Scan {
             return None;
         }
         let needed = padding + COMMIT_RECORD_BYTES;
-        let Some((zeros, commit)) = bytes.get(..needed).and_then(|bytes| bytes.split_at_checked(padding)) else {
+        let Some((zeros, commit)) = bytes.get(..needed).and_then(|bytes| bytes.split_at_checked(padding))
+        else {
             return Some(Step::Need(needed));
         };
         if !is_zero(zeros) || CommitRecord::decode(commit, end, self.id).is_none() {
@@ -273,13 +283,20 @@ impl Scan {
 }
 
 /// The record that begins `bytes`, checked; else what is missing or wrong.
-fn read_record(bytes: &[u8], offset: u64, room: u64, id: JournalId, check_hash: bool) -> Result<RecordHeader, Step> {
+fn read_record(
+    bytes: &[u8],
+    offset: u64,
+    room: u64,
+    id: JournalId,
+    check_hash: bool,
+) -> Result<RecordHeader, Step> {
     let header = RecordHeader::decode(bytes).ok_or(Step::Need(RECORD_HEADER_BYTES))?;
     if header.record_bytes() as u64 > room {
         let max = room.saturating_sub(RECORD_HEADER_BYTES as u64);
         return Err(Step::Bad(CorruptionKind::Length { found: header.payload_bytes() as u64, max }));
     }
-    let payload = bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(Step::Need(header.record_bytes()))?;
+    let payload =
+        bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(Step::Need(header.record_bytes()))?;
     header.check(payload, offset, id).map_err(Step::Bad)?;
     if check_hash && Hash::of(payload) != header.hash {
         return Err(Step::Bad(CorruptionKind::Hash));
@@ -314,6 +331,7 @@ pub(crate) fn find_commit(bytes: &[u8], offset: u64, id: JournalId) -> Option<(u
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests {
     use super::*;
     use crate::format::record::{RecordKind, UnplacedHeader};
@@ -321,7 +339,12 @@ mod tests {
     const ID: JournalId = JournalId([1; 16]);
 
     /// A commit of the given payloads at `offset`; `true` continues into the next record.
-    fn commit(offset: u64, expected: Expected, payloads: &[(&[u8], bool)], padded_to: Option<u64>) -> Vec<u8> {
+    fn commit(
+        offset: u64,
+        expected: Expected,
+        payloads: &[(&[u8], bool)],
+        padded_to: Option<u64>,
+    ) -> Vec<u8> {
         let records: usize = payloads.iter().map(|(payload, _)| RECORD_HEADER_BYTES + payload.len()).sum();
         let bytes = padded_to.unwrap_or((COMMIT_RECORD_BYTES + records) as u64);
         let record = CommitRecord {
@@ -428,10 +451,7 @@ mod tests {
     #[test]
     fn a_commit_with_another_number_or_chain_than_expected_is_bad() {
         let image = commit(0, origin(), &[(b"a", false)], None);
-        for wrong in [
-            Expected { number: 1, ..origin() },
-            Expected { chain: Hash([0; 32]), ..origin() },
-        ] {
+        for wrong in [Expected { number: 1, ..origin() }, Expected { chain: Hash([0; 32]), ..origin() }] {
             let (found, _) = steps(Scan::at_commit(ID, 0, 8192, Some(wrong)), &image);
             assert!(matches!(found[0], Step::Bad(_)), "{wrong:?}");
         }
@@ -458,7 +478,11 @@ mod tests {
                 image.extend(commit(100 + lead as u64, origin_at(100), &[], None));
                 image.extend([0; 200]);
                 let found = find_commit(&image, 100, ID);
-                assert_eq!(found.map(|(at, _)| at), Some(100 + lead as u64), "lead {lead}, filler {filler:x}");
+                assert_eq!(
+                    found.map(|(at, _)| at),
+                    Some(100 + lead as u64),
+                    "lead {lead}, filler {filler:x}"
+                );
             }
         }
     }

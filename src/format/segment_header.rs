@@ -27,7 +27,9 @@ const MAGIC_BYTES: [u8; 8] = *b"ringwal\n";
 /// The only format version so far.
 pub(crate) const FORMAT_VERSION: u16 = 2;
 /// Capacities are whole blocks, so that every segment begins on a block of the address space.
-pub(crate) const CAPACITY_UNIT: u64 = 4096;
+pub(crate) const CAPACITY_UNIT: u64 = BLOCK_BYTES as u64;
+/// A block: what commits are written in, and what padding fills up.
+pub(crate) const BLOCK_BYTES: usize = 4096;
 
 /// What a segment says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +89,9 @@ impl SegmentHeader {
         match u16_at(bytes, VERSION) {
             Some(FORMAT_VERSION) => Self::decode_checked(bytes).ok_or(HeaderError::Damaged),
             // A flipped bit in the version of a version 2 header: the checksum of the header with version 2 fits.
-            Some(_) if Self::decode_checked(&with_known_version(bytes)).is_some() => Err(HeaderError::Damaged),
+            Some(_) if Self::decode_checked(&with_known_version(bytes)).is_some() => {
+                Err(HeaderError::Damaged)
+            }
             Some(found) => Err(HeaderError::Version { found }),
             None => Err(HeaderError::Damaged),
         }
@@ -126,6 +130,7 @@ fn with_known_version(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails, as it should")]
 mod tests {
     use super::*;
 

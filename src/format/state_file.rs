@@ -91,6 +91,7 @@ fn crc(bytes: &[u8], name: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test that indexes wrongly fails, as it should")]
 mod tests {
     use super::*;
 

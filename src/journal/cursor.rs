@@ -58,8 +58,8 @@ impl Cursors {
     pub fn open(directory: impl AsRef<Path>) -> Result<Self> {
         let directory = directory.as_ref();
         let reader = JournalReader::open(directory)?;
-        let disk =
-            NativeDisk::open_write(directory, false).map_err(|source| Error::io("open", directory, source))?;
+        let disk = NativeDisk::open_write(directory, false)
+            .map_err(|source| Error::io("open", directory, source))?;
         Ok(Self::new(disk, reader))
     }
 
@@ -133,7 +133,8 @@ impl Cursors {
 
     fn writable(&self) -> Result<&Arc<dyn Disk>> {
         self.writable.as_ref().ok_or_else(|| {
-            let source = io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading; use Cursors::open");
+            let source =
+                io::Error::new(io::ErrorKind::PermissionDenied, "opened for reading; use Cursors::open");
             Error::io("change", self.disk.path(Folder::Cursors, ""), source)
         })
     }

@@ -29,12 +29,22 @@ pub(super) struct Queued {
 /// What the commit thread is asked for.
 #[derive(Debug)]
 pub(super) enum Request {
-    Append { record: Queued, promise: Promise },
-    Batch { records: Vec<Queued>, promise: Promise },
+    Append {
+        record: Queued,
+        promise: Promise,
+    },
+    Batch {
+        records: Vec<Queued>,
+        promise: Promise,
+    },
     /// Answered when everything before it is durable.
-    Sync { promise: Promise },
+    Sync {
+        promise: Promise,
+    },
     /// Answered by the end of the commit thread.
-    Close { promise: Promise },
+    Close {
+        promise: Promise,
+    },
     /// For tests: panics the commit thread.
     #[cfg(feature = "sim")]
     Panic,
@@ -43,8 +53,8 @@ pub(super) enum Request {
 /// Why a request was not taken.
 #[derive(Debug)]
 pub(super) enum NotTaken {
-    Full(Request),
-    Refused(Request, Error),
+    Full(Box<Request>),
+    Refused(Box<Request>, Error),
 }
 
 impl GroupCommitBuffer {
@@ -81,11 +91,11 @@ impl GroupCommitBuffer {
     /// Hands over a request if there is room.
     pub(super) fn try_send(&self, request: Request) -> std::result::Result<(), NotTaken> {
         if let Some(refusal) = self.rounds.refusal() {
-            return Err(NotTaken::Refused(request, refusal));
+            return Err(NotTaken::Refused(Box::new(request), refusal));
         }
         self.sender.try_send(request).map_err(|error| match error {
-            TrySendError::Full(request) => NotTaken::Full(request),
-            TrySendError::Disconnected(request) => NotTaken::Refused(request, self.refusal()),
+            TrySendError::Full(request) => NotTaken::Full(Box::new(request)),
+            TrySendError::Disconnected(request) => NotTaken::Refused(Box::new(request), self.refusal()),
         })
     }
 

@@ -93,7 +93,10 @@ impl Journal {
         Self::start(options, move |options| JournalWriter::open_on(disk, options, driver))
     }
 
-    fn start(options: Options, open: impl FnOnce(Options) -> Result<JournalWriter> + Send + 'static) -> Result<Self> {
+    fn start(
+        options: Options,
+        open: impl FnOnce(Options) -> Result<JournalWriter> + Send + 'static,
+    ) -> Result<Self> {
         options.check()?;
         let (queue, intake) = GroupCommitBuffer::new(options.queue_depth);
         let (tell, told) = std::sync::mpsc::sync_channel(1);
@@ -144,7 +147,8 @@ impl Journal {
             .collect();
         let (promise, slot) = self.queue.promise();
         self.queue.send(Request::Batch { records, promise })?;
-        let mut next = wait(&slot, &self.queue.rounds, None).expect("without a deadline there is an answer")?;
+        let mut next =
+            wait(&slot, &self.queue.rounds, None).expect("without a deadline there is an answer")?;
         let receipt = |(bytes, hash)| {
             let offset = Offset::new(next);
             next += bytes;
@@ -173,7 +177,8 @@ impl Journal {
     /// # Errors
     /// [`TrySubmitError::Full`]; [`TrySubmitError::Refused`] with the errors of `submit`.
     pub fn try_submit(&self, payload: Vec<u8>) -> std::result::Result<Ticket, TrySubmitError> {
-        let checked = self.check_fork().and_then(|()| check_sizes([payload.len()].into_iter(), &self.options));
+        let checked =
+            self.check_fork().and_then(|()| check_sizes([payload.len()].into_iter(), &self.options));
         if let Err(error) = checked {
             return Err(TrySubmitError::Refused { payload, error });
         }
@@ -182,9 +187,9 @@ impl Journal {
         let (promise, slot) = self.queue.promise();
         match self.queue.try_send(Request::Append { record, promise }) {
             Ok(()) => Ok(Ticket::new(slot, self.queue.rounds.clone(), hash)),
-            Err(NotTaken::Full(request)) => Err(TrySubmitError::Full { payload: payload_of(request) }),
+            Err(NotTaken::Full(request)) => Err(TrySubmitError::Full { payload: payload_of(*request) }),
             Err(NotTaken::Refused(request, error)) => {
-                Err(TrySubmitError::Refused { payload: payload_of(request), error })
+                Err(TrySubmitError::Refused { payload: payload_of(*request), error })
             }
         }
     }
@@ -342,7 +347,9 @@ impl Journal {
         self.check_fork()?;
         let (promise, slot) = self.queue.promise();
         let outcome = match self.queue.send(Request::Close { promise }) {
-            Ok(()) => wait(&slot, &self.queue.rounds, None).expect("without a deadline there is an answer").map(drop),
+            Ok(()) => wait(&slot, &self.queue.rounds, None)
+                .expect("without a deadline there is an answer")
+                .map(drop),
             Err(Error::Closed) => Ok(()),
             Err(error) => Err(error),
         };

@@ -253,9 +253,19 @@ impl Options {
         rule("commit_records_max", self.commit_records_max.to_string(), holds, "must be at least 1")?;
         let holds = (1..=QUEUE_DEPTH_MAX).contains(&self.queue_depth);
         rule("queue_depth", self.queue_depth.to_string(), holds, "must be 1 to 1,048,576")?;
-        rule("linger", format!("{:?}", self.linger), self.linger <= LINGER_MAX, "must be at most one second")?;
+        rule(
+            "linger",
+            format!("{:?}", self.linger),
+            self.linger <= LINGER_MAX,
+            "must be at most one second",
+        )?;
         let holds = self.idle_commit.is_none_or(|after| after >= Duration::from_millis(1));
-        rule("idle_commit", format!("{:?}", self.idle_commit), holds, "must be at least one millisecond, or None")
+        rule(
+            "idle_commit",
+            format!("{:?}", self.idle_commit),
+            holds,
+            "must be at least one millisecond, or None",
+        )
     }
 }
 
@@ -278,7 +288,10 @@ mod tests {
         assert_eq!(refused(Options::new().segment_bytes(u64::MAX)), "segment_bytes");
         assert_eq!(refused(Options::new().payload_bytes_max(0)), "payload_bytes_max");
         assert_eq!(refused(Options::new().payload_bytes_max(1 << 30)), "payload_bytes_max");
-        assert_eq!(refused(Options::new().segment_bytes(64 << 10).payload_bytes_max(64 << 10)), "payload_bytes_max");
+        assert_eq!(
+            refused(Options::new().segment_bytes(64 << 10).payload_bytes_max(64 << 10)),
+            "payload_bytes_max"
+        );
         assert_eq!(refused(Options::new().commit_bytes_max(0)), "commit_bytes_max");
         assert_eq!(refused(Options::new().commit_records_max(0)), "commit_records_max");
         assert_eq!(refused(Options::new().queue_depth(0)), "queue_depth");

@@ -85,7 +85,11 @@ impl JournalReader {
         Ok(Self::new(disk, segments, durable, floor))
     }
 
-    pub(super) fn of_writer(disk: Arc<dyn ReadDisk>, watermark: Arc<Watermark>, id: JournalId) -> Result<Self> {
+    pub(super) fn of_writer(
+        disk: Arc<dyn ReadDisk>,
+        watermark: Arc<Watermark>,
+        id: JournalId,
+    ) -> Result<Self> {
         let floor = state::read_floor(&*disk)?.map_or(0, |floor| floor.offset);
         let segments = SegmentManager::load_sound(&*disk, floor, None)?;
         Ok(Self::new(disk, segments, DurableEnd::of_writer(watermark, id), floor))
@@ -165,7 +169,9 @@ impl JournalReader {
         };
         payload.resize(FIRST_READ_BYTES.min(room), 0);
         let mut have = read(payload, position)?;
-        let Some(record) = RecordHeader::decode(payload.get(..have).unwrap_or_default()) else { return Ok(Err(())) };
+        let Some(record) = RecordHeader::decode(payload.get(..have).unwrap_or_default()) else {
+            return Ok(Err(()));
+        };
         let bytes = record.record_bytes();
         if bytes > room || record.is_control() {
             return Ok(Err(()));

@@ -5,7 +5,7 @@ use super::receipt::{Record, RecordRef};
 use crate::error::{CorruptionKind, Error, Result};
 use crate::format::bytes::is_zero;
 use crate::format::scan::Scan;
-use crate::format::segment_header::CAPACITY_UNIT;
+use crate::format::segment_header::{BLOCK_BYTES, CAPACITY_UNIT};
 use crate::position::{Hash, Offset};
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
@@ -164,7 +164,7 @@ impl Records {
 /// Whether nothing but the padding of a commit lies between `at` and `end`.
 fn only_padding(segment: &SegmentFile, at: u64, end: u64) -> Result<bool> {
     let bytes = end.checked_sub(at).and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
-    let mut padding = [0; CAPACITY_UNIT as usize];
+    let mut padding = [0; BLOCK_BYTES];
     if bytes == 0 || bytes >= padding.len() || !end.is_multiple_of(CAPACITY_UNIT) {
         return Ok(false);
     }

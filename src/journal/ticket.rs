@@ -100,7 +100,10 @@ impl Rounds {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the low half is what is wanted; halves are compared modulo 2^32")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the low half is what is wanted; halves are compared modulo 2^32"
+)]
 const fn low_half(round: u64) -> u32 {
     round as u32
 }
@@ -250,7 +253,10 @@ impl Ticket {
 
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticket").field("answer", &self.slot.answer).field("hash", &self.hash).finish_non_exhaustive()
+        f.debug_struct("Ticket")
+            .field("answer", &self.slot.answer)
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
     }
 }
 

@@ -199,7 +199,8 @@ impl Verify<'_> {
     fn step_over(&mut self, walk: &mut Walk, at: u64, kind: CorruptionKind, end: u64) -> Result<bool> {
         let segment = walk.segment().clone();
         let from = at.saturating_add(1);
-        let next = crate::recovery::salvage::find_next_commit(&segment, from, at)?.0.filter(|next| *next < end);
+        let next =
+            crate::recovery::salvage::find_next_commit(&segment, from, at)?.0.filter(|next| *next < end);
         let range = Offset::new(at)..Offset::new(next.unwrap_or(end).max(at));
         if self.report.damage.len() < DAMAGE_MAX {
             let path = segment.path.clone();

@@ -13,7 +13,7 @@ use crate::disk::{BackendReport, Disk, Durable, LogWriter, block_ceiling, block_
 use crate::error::{Error, Result};
 use crate::format::commit::{COMMIT_RECORD_BYTES, Chain, CommitRecord};
 use crate::format::record::{RECORD_HEADER_BYTES, RecordKind, UnplacedHeader};
-use crate::format::segment_header::{CAPACITY_UNIT, SegmentHeader};
+use crate::format::segment_header::{BLOCK_BYTES, CAPACITY_UNIT, SegmentHeader};
 use crate::position::{Hash, JournalId, Offset};
 use crate::recovery::{RecoveryReport, WriterLock};
 use crate::segment::active::WritableSegment;
@@ -185,7 +185,8 @@ impl JournalWriter {
             offset += (end - at) as u64;
             at = end;
         }
-        self.staged.records += u32::try_from(records.len()).expect("a batch has fewer records than a segment bytes");
+        self.staged.records +=
+            u32::try_from(records.len()).expect("a batch has fewer records than a segment bytes");
         self.staged.bytes += bytes;
         Ok(Some(first))
     }
@@ -226,13 +227,20 @@ impl JournalWriter {
     }
 
     /// Whether the last commit is one that an empty commit would vouch for.
+    #[cfg(feature = "group-commit")]
     pub(crate) fn is_unvouched(&self) -> bool {
         self.unvouched && self.failed.is_none()
     }
 
-    /// Writes an empty commit: proof, for recovery, that the one before it was durable.
-    pub(crate) fn vouch(&mut self) -> Result<()> {
-        self.write_empty(false)
+    /// Vouches for the last record: writes an empty commit, from which recovery can tell that what stands before it was
+    /// durable. For when nothing will be appended for a while; `Journal` does it by itself. Does nothing when the last
+    /// commit is vouched for already.
+    ///
+    /// # Errors
+    /// [`Error::Failed`], [`Error::Closed`], [`Error::Forked`].
+    pub fn vouch(&mut self) -> Result<()> {
+        self.check_usable()?;
+        if self.unvouched { self.write_empty(false) } else { Ok(()) }
     }
 
     fn write_empty(&mut self, clean: bool) -> Result<()> {
@@ -265,7 +273,7 @@ impl JournalWriter {
         };
         let (bytes, hash) = record.encode(self.next, self.id);
         let position = block_floor(self.active.header.position_of(self.next));
-        let total = (head + used).next_multiple_of(CAPACITY_UNIT as usize);
+        let total = (head + used).next_multiple_of(BLOCK_BYTES);
         let buffer = self.log.buffer();
         buffer.grow(total);
         buffer[head..head + COMMIT_RECORD_BYTES].copy_from_slice(&bytes);
@@ -273,8 +281,9 @@ impl JournalWriter {
         let mut chain = Chain::begin(&self.chain, &hash);
         let hashes = &self.staged.hashes;
         let written = self.log.write_durably(position, total, &mut || chain.add_all(hashes));
-        let durable = written.map_err(|source| self.fail(Error::io("commit to", &self.active.path, source)))?;
-        let last_block = total - CAPACITY_UNIT as usize;
+        let durable =
+            written.map_err(|source| self.fail(Error::io("commit to", &self.active.path, source)))?;
+        let last_block = total - BLOCK_BYTES;
         self.log.buffer().copy_within(last_block..total, 0);
         self.chain = chain.finish();
         self.advance(end, total as u64, &durable);
@@ -351,9 +360,7 @@ impl JournalWriter {
 
     /// Bytes of the block that the next commit begins in that belong to earlier commits.
     fn block_head(&self) -> usize {
-        #[expect(clippy::cast_possible_truncation, reason = "less than a block")]
-        let head = (self.next % CAPACITY_UNIT) as usize;
-        head
+        usize::try_from(self.next % CAPACITY_UNIT).expect("less than a block")
     }
 
     /// Nothing more is taken; `first` is what everyone is told from now on.
@@ -440,7 +447,10 @@ impl Drop for JournalWriter {
 }
 
 /// The records of a batch, hashed, each but the last marked to continue.
-pub(crate) fn unplaced_batch<'a, P: AsRef<[u8]>>(payloads: &'a [P], options: &Options) -> Result<Vec<Unplaced<'a>>> {
+pub(crate) fn unplaced_batch<'a, P: AsRef<[u8]>>(
+    payloads: &'a [P],
+    options: &Options,
+) -> Result<Vec<Unplaced<'a>>> {
     check_sizes(payloads.iter().map(|payload| payload.as_ref().len()), options)?;
     let last = payloads.len().saturating_sub(1);
     let unplaced = |(index, payload): (usize, &'a P)| Unplaced::new(payload.as_ref(), index < last);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::cursor::Cursors;
 use super::options::Options;
 use super::reader::JournalReader;
+#[cfg(feature = "group-commit")]
 use super::stats::Counters;
 use super::writer::{JournalWriter, Staged};
 use crate::disk::native::NativeDisk;
@@ -20,7 +21,7 @@ use crate::format::segment_header::SegmentHeader;
 use crate::position::{JournalId, Offset};
 use crate::recovery::{LogEnd, RecoverOptions, Recovered, RecoveryReport, Verdict, WriterLock, recover};
 use crate::segment::active::WritableSegment;
-use crate::segment::manager::{SegmentManager, directory_of, list_bases};
+use crate::segment::manager::{directory_of, list_bases};
 use crate::segment::prepare::{PrepareError, Preparer, create_segment};
 use crate::segment::state;
 use crate::segment::walk::{Cache, SegmentFile};
@@ -158,7 +159,6 @@ fn create(disk: &dyn Disk, options: &Options) -> Result<Recovered> {
     })?;
     let next = Expected { number: 0, chain: Chain::origin(id), durable_below: 0 };
     let end = LogEnd { next, last_commit: 0, clean: true, unvouched: false };
-    let segments = SegmentManager::load_sound(disk, 0, None)?;
     let report = RecoveryReport {
         verdict: Verdict::Clean,
         clean_shutdown: true,
@@ -172,7 +172,7 @@ fn create(disk: &dyn Disk, options: &Options) -> Result<Recovered> {
         evidence: Vec::new(),
         duration: start.elapsed(),
     };
-    Ok(Recovered { report, segments, floor: 0, active, prepared: None, end })
+    Ok(Recovered { report, active, prepared: None, end })
 }
 
 /// A directory without segments, but with what stands beside them, has lost them: that is no place for a new journal.
@@ -232,5 +232,6 @@ fn measure(log: &mut dyn LogWriter, active: &WritableSegment, end: &LogEnd) -> R
         PrepareError::Full(source) => Error::DiskFull { path: active.path.clone(), source },
         PrepareError::Refused(error) | PrepareError::Doubtful(error) => error,
     })?;
-    log.choose_flush(position, MEASURE_BUDGET).map_err(|source| Error::io("measure flushes on", &active.path, source))
+    log.choose_flush(position, MEASURE_BUDGET)
+        .map_err(|source| Error::io("measure flushes on", &active.path, source))
 }

@@ -172,7 +172,8 @@ fn zero(segment: &SegmentFile, file: &dyn WriteFile, from: u64, end: u64) -> Res
     sync(file, segment)?;
     let last_block = block_ceiling(end).min(segment.header.end());
     if last_block > first_block {
-        file.write_zeros(segment.header.position_of(first_block), last_block - first_block).map_err(failed)?;
+        file.write_zeros(segment.header.position_of(first_block), last_block - first_block)
+            .map_err(failed)?;
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ mod tail;
 
 pub(crate) use lock::WriterLock;
 pub use plan::RecoveryPolicy;
-pub(crate) use recover::{Found, RecoverOptions, Recovered, examine, recover};
-pub(crate) use tail::LogEnd;
+pub(crate) use recover::{RecoverOptions, Recovered, examine, recover};
 pub use recover::{plan_recovery, recover_directory, recover_file};
 pub use report::{RecoveryReport, Verdict};
 pub use salvage::{Salvage, Salvaged};
+pub(crate) use tail::LogEnd;

@@ -30,7 +30,6 @@ pub(super) struct Observation {
     pub(super) segments: SegmentManager,
     /// Segments behind a fault, newest first.
     pub(super) behind_fault: Vec<u64>,
-    pub(super) fault: Option<Error>,
     pub(super) floor: u64,
     pub(super) tail: Tail,
     /// The first offset in the tail's segment behind the last byte that is not zero, if that lies behind what is kept.
@@ -41,8 +40,11 @@ pub(super) struct Observation {
     pub(super) evidence: Vec<Evidence>,
     pub(super) mark: Option<Mark>,
     /// Cursors beyond what is kept: (name, offset).
-    pub(super) cursors_beyond: Vec<(String, u64)>,
+    pub(super) cursors_beyond: CursorsBeyond,
 }
+
+/// Names and offsets.
+type CursorsBeyond = Vec<(String, u64)>;
 
 impl Observation {
     /// The first input of the table.
@@ -67,26 +69,26 @@ pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool
         let path = disk.path(Folder::Root, file_name::FLOOR);
         return Err(Error::WrongJournal { path, expected: segments.journal_id(), found: state.id });
     }
-    let (behind_fault, fault) = match fault {
-        None => (Vec::new(), None),
-        Some(fault) if past_faults && fault.sound > 0 => {
-            (segments.forget_from(fault.sound), Some(fault.error))
-        }
+    let has_fault = fault.is_some();
+    let behind_fault = match fault {
+        None => Vec::new(),
+        Some(fault) if past_faults && fault.sound > 0 => segments.forget_from(fault.sound),
         Some(fault) => return Err(fault.error),
     };
     let mark = Watermark::open(disk, segments.journal_id())?.and_then(|watermark| watermark.read());
     let open = |header: &SegmentHeader| open_segment(disk, header);
-    if let (Some(mark), None) = (mark, &fault)
+    if !has_fault
+        && let Some(mark) = mark
         && let Some(tail) = closed_in_order(&segments, mark, open)?
     {
         let end = tail.end.offset();
-        let (evidence, cursors_beyond) = outside_evidence(disk, &segments, end, floor, mark.into(), known_durable)?;
+        let (evidence, cursors_beyond) =
+            outside_evidence(disk, &segments, end, floor, mark.into(), known_durable)?;
         if evidence.is_empty() {
             let (behind_fault, dirty_later) = (Vec::new(), Vec::new());
             return Ok(Observation {
                 segments,
                 behind_fault,
-                fault: None,
                 floor,
                 tail,
                 dirty_end: None,
@@ -98,7 +100,7 @@ pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool
             });
         }
     }
-    let seen = Seen { floor, mark, known_durable, fault, behind_fault };
+    let seen = Seen { floor, mark, known_durable, has_fault, behind_fault };
     look_through(disk, segments, seen)
 }
 
@@ -106,17 +108,18 @@ struct Seen {
     floor: u64,
     mark: Option<Mark>,
     known_durable: u64,
-    fault: Option<Error>,
+    has_fault: bool,
     behind_fault: Vec<u64>,
 }
 
 fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Result<Observation> {
     let open = |header: &SegmentHeader| open_segment(disk, header);
     let headers = segments.headers();
-    let mut index = match seen.fault {
+    let mut index = if seen.has_fault {
         // What lies before a fault is sealed: its end is the fault, not its last commit.
-        Some(_) => headers.len() - 1,
-        None => last_written(headers, open)?,
+        headers.len() - 1
+    } else {
+        last_written(headers, open)?
     };
     let not_there = || Error::NotAJournal { directory: segments.directory().into() };
     let mut tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
@@ -159,7 +162,6 @@ fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Re
         dirty_end: rest.dirty_end.filter(|end| *end > tail.kept_end()),
         segments,
         behind_fault: seen.behind_fault,
-        fault: seen.fault,
         floor: seen.floor,
         tail,
         dirty_later,
@@ -177,7 +179,7 @@ fn outside_evidence(
     floor: u64,
     mark: Option<Mark>,
     known_durable: u64,
-) -> Result<(Vec<Evidence>, Vec<(String, u64)>)> {
+) -> Result<(Vec<Evidence>, CursorsBeyond)> {
     let mut evidence = Vec::new();
     if let Some(mark) = mark.filter(|mark| mark.durable_end > bad) {
         evidence.push(Evidence::Watermark { durable_end: Offset::new(mark.durable_end) });
@@ -193,12 +195,14 @@ fn outside_evidence(
     }
     let beyond = cursors_beyond(disk, segments, bad)?;
     evidence.extend(
-        beyond.iter().map(|(name, offset)| Evidence::Cursor { name: name.clone(), offset: Offset::new(*offset) }),
+        beyond
+            .iter()
+            .map(|(name, offset)| Evidence::Cursor { name: name.clone(), offset: Offset::new(*offset) }),
     );
     Ok((evidence, beyond))
 }
 
-fn cursors_beyond(disk: &dyn ReadDisk, segments: &SegmentManager, bad: u64) -> Result<Vec<(String, u64)>> {
+fn cursors_beyond(disk: &dyn ReadDisk, segments: &SegmentManager, bad: u64) -> Result<CursorsBeyond> {
     let entries = match disk.list(Folder::Cursors) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

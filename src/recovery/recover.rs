@@ -20,7 +20,7 @@ use crate::format::segment_header::SegmentHeader;
 use crate::position::Offset;
 use crate::segment::active::WritableSegment;
 use crate::segment::files::open_error;
-use crate::segment::manager::{SegmentManager, list_bases};
+use crate::segment::manager::list_bases;
 use crate::segment::prepare::remove_segments;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
@@ -38,8 +38,6 @@ pub(crate) struct RecoverOptions {
 #[derive(Debug)]
 pub(crate) struct Recovered {
     pub(crate) report: RecoveryReport,
-    pub(crate) segments: SegmentManager,
-    pub(crate) floor: u64,
     /// The segment to go on in.
     pub(crate) active: WritableSegment,
     /// The segment prepared behind it, if there is one.
@@ -51,7 +49,6 @@ pub(crate) struct Recovered {
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
     pub(crate) report: RecoveryReport,
-    pub(crate) end: LogEnd,
     /// Why the journal could not be opened for writing, under the policy asked for.
     pub(crate) refusal: Option<Error>,
 }
@@ -98,7 +95,8 @@ pub fn recover_file(path: impl AsRef<Path>, policy: RecoveryPolicy) -> Result<Re
     if seen.tail.segment.header.base <= base {
         return recover_directory(directory, policy);
     }
-    let header = seen.segments.header_at(base).ok_or_else(|| Error::NotAJournal { directory: directory.into() })?;
+    let header =
+        seen.segments.header_at(base).ok_or_else(|| Error::NotAJournal { directory: directory.into() })?;
     check_sealed(&*disk, header, start)
 }
 
@@ -157,8 +155,9 @@ pub(crate) fn examine(disk: &dyn ReadDisk, policy: RecoveryPolicy, known_durable
         Ok(verdict) => (None, verdict),
         Err(error) => (Some(error), Verdict::Clean),
     };
-    let report = report(&seen, verdict, Cut { bytes: bytes_to_cut(&seen), files: Vec::new() }, start.elapsed());
-    Ok(Found { report, end: end_after(&seen), refusal })
+    let report =
+        report(&seen, verdict, Cut { bytes: bytes_to_cut(&seen), files: Vec::new() }, start.elapsed());
+    Ok(Found { report, refusal })
 }
 
 /// Recovers the journal on `disk`, whose `LOCK` the caller holds.
@@ -179,12 +178,11 @@ pub(crate) fn recover(disk: &dyn Disk, options: &RecoverOptions) -> Result<Recov
     remove_leftovers(disk, &seen)?;
     let end = end_after(&seen);
     let report = report(&seen, verdict, cut, start.elapsed());
-    let Observation { mut segments, floor, tail, .. } = seen;
-    segments.forget_below(floor);
+    let Observation { segments, tail, .. } = seen;
     let header = tail.segment.header;
     let active = files.segment(header)?;
     let prepared = segments.header_at(header.end()).map(|header| files.segment(header)).transpose()?;
-    Ok(Recovered { report, segments, floor, active, prepared, end })
+    Ok(Recovered { report, active, prepared, end })
 }
 
 fn judge(seen: &Observation, policy: RecoveryPolicy) -> Result<Verdict> {
@@ -195,7 +193,9 @@ fn judge(seen: &Observation, policy: RecoveryPolicy) -> Result<Verdict> {
         Decision::CleanEnd => Ok(Verdict::Clean),
         Decision::CutTorn => Ok(Verdict::CutTorn),
         Decision::CutCorrupt => Ok(Verdict::CutCorrupt),
-        Decision::RefuseTorn => Err(Error::Torn { path: segment.path.clone(), at: Offset::new(seen.tail.kept_end()) }),
+        Decision::RefuseTorn => {
+            Err(Error::Torn { path: segment.path.clone(), at: Offset::new(seen.tail.kept_end()) })
+        }
         Decision::RefuseCorrupt => {
             Err(Error::corrupt(&segment.path, bad..segment.header.end(), kind, seen.evidence.clone()))
         }
@@ -225,7 +225,8 @@ fn remove_leftovers(disk: &dyn Disk, seen: &Observation) -> Result<()> {
         let Ok(entries) = disk.list(folder) else { continue };
         for entry in entries {
             let Some(name) = entry.name.to_str().filter(|name| is_unfinished(folder, name)) else { continue };
-            disk.remove(folder, name).map_err(|source| Error::io("remove", disk.path(folder, name), source))?;
+            disk.remove(folder, name)
+                .map_err(|source| Error::io("remove", disk.path(folder, name), source))?;
         }
     }
     Ok(())
@@ -286,7 +287,8 @@ impl Writable<'_> {
         }
         let name = file_name::segment(base);
         let path = self.disk.path(Folder::Root, &name);
-        let file = self.disk.open_write(Folder::Root, &name).map_err(|error| open_error(path.clone(), error))?;
+        let file =
+            self.disk.open_write(Folder::Root, &name).map_err(|error| open_error(path.clone(), error))?;
         if !wait_for_lock(&*file, self.lock_wait).map_err(|source| Error::io("lock", &path, source))? {
             return Err(Error::Locked { path, holder: super::lock::holder(self.disk) });
         }

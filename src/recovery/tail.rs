@@ -5,7 +5,7 @@ use crate::error::{CorruptionKind, Error, Result};
 use crate::format::bytes::is_zero;
 use crate::format::commit::{COMMIT_RECORD_BYTES, Chain, CommitRecord};
 use crate::format::scan::{Expected, OpenCommit, Scan};
-use crate::format::segment_header::{CAPACITY_UNIT, SegmentHeader};
+use crate::format::segment_header::{BLOCK_BYTES, CAPACITY_UNIT, SegmentHeader};
 use crate::position::Hash;
 use crate::segment::manager::SegmentManager;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
@@ -177,7 +177,9 @@ pub(super) fn closed_in_order(
         return Ok(None);
     }
     segment.read(&mut bytes, mark.last_commit, Cache::Past)?;
-    let Some((record, hash)) = CommitRecord::decode(&bytes, mark.last_commit, header.id) else { return Ok(None) };
+    let Some((record, hash)) = CommitRecord::decode(&bytes, mark.last_commit, header.id) else {
+        return Ok(None);
+    };
     let end = mark.last_commit.checked_add(record.bytes).filter(|end| *end <= header.end());
     let in_order = record.clean && record.records == 0 && end == Some(mark.durable_end);
     if !in_order || !zeros_follow(&segment, mark.durable_end)? {
@@ -198,7 +200,7 @@ fn file_bytes(header: &SegmentHeader) -> u64 {
 }
 
 pub(super) fn first_block_is_zero(segment: &SegmentFile) -> Result<bool> {
-    let mut block = [0; CAPACITY_UNIT as usize];
+    let mut block = [0; BLOCK_BYTES];
     segment.read(&mut block, segment.header.base, Cache::Past)?;
     Ok(is_zero(&block))
 }
@@ -206,7 +208,7 @@ pub(super) fn first_block_is_zero(segment: &SegmentFile) -> Result<bool> {
 /// Whether the rest of the block that `offset` is in, and the block behind it, are zeros.
 fn zeros_follow(segment: &SegmentFile, offset: u64) -> Result<bool> {
     let end = (offset.next_multiple_of(CAPACITY_UNIT) + CAPACITY_UNIT).min(segment.header.end());
-    let mut rest = [0; 2 * CAPACITY_UNIT as usize];
+    let mut rest = [0; 2 * BLOCK_BYTES];
     let bytes = usize::try_from(end - offset).unwrap_or(rest.len());
     let rest = rest.get_mut(..bytes).unwrap_or_default();
     segment.read(rest, offset, Cache::Past)?;

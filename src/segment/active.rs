@@ -135,7 +135,8 @@ impl Drop for BusyStep<'_> {
         let mut ahead = self.0.lock();
         ahead.busy = false;
         if std::thread::panicking() && ahead.failed.is_none() {
-            ahead.failed = Some(Error::Panicked { message: "writing space ahead has stopped half-way".into() });
+            ahead.failed =
+                Some(Error::Panicked { message: "writing space ahead has stopped half-way".into() });
         }
         self.0.changed.notify_all();
     }

@@ -106,7 +106,11 @@ impl SegmentManager {
         let id = first.id;
         let segments = Self { directory, id, headers };
         if let Some(other) = segments.headers.iter().find(|header| header.id != id) {
-            return Err(Error::WrongJournal { path: segments.path(other.base), expected: id, found: other.id });
+            return Err(Error::WrongJournal {
+                path: segments.path(other.base),
+                expected: id,
+                found: other.id,
+            });
         }
         let fault = segments.find_fault(floor, &short);
         Ok(Loaded { segments, fault })
@@ -135,7 +139,10 @@ impl SegmentManager {
                 }
                 Some(next) if next.base < header.end() => {
                     let (first, second) = (self.path(header.base), self.path(next.base));
-                    return Some(Fault { sound: index + 1, error: Error::OverlappingSegments { first, second } });
+                    return Some(Fault {
+                        sound: index + 1,
+                        error: Error::OverlappingSegments { first, second },
+                    });
                 }
                 _ => {}
             }
@@ -198,16 +205,6 @@ impl SegmentManager {
         self.directory.join(file_name::segment(base))
     }
 
-    /// Adds the segment behind the last.
-    ///
-    /// # Panics
-    /// When it does not begin where the last one ends.
-    pub(crate) fn push(&mut self, header: SegmentHeader) {
-        let end = self.headers.last().map(SegmentHeader::end);
-        assert!(end.is_none_or(|end| end == header.base), "segment {} does not follow {end:?}", header.base);
-        self.headers.push(header);
-    }
-
     /// Forgets the segments that lie wholly below `floor`, but never the last, and names them, oldest first.
     pub(crate) fn forget_below(&mut self, floor: u64) -> Vec<u64> {
         let below = self.headers.partition_point(|header| header.end() <= floor);
@@ -257,16 +254,17 @@ pub(crate) fn read_header(disk: &dyn ReadDisk, base: u64) -> Result<Option<(Segm
     let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
     let read = file.read_at(&mut bytes, 0).map_err(|source| Error::io("read", &path, source))?;
     let length = file.len().map_err(|source| Error::io("stat", &path, source))?;
-    let header = SegmentHeader::decode(bytes.get(..read).unwrap_or_default()).map_err(|error| match error {
-        HeaderError::Foreign => {
-            let reason = "has the name of a segment, but does not begin like one";
-            Error::ForeignFile { path: path.clone(), reason }
-        }
-        HeaderError::Version { found } => {
-            Error::UnsupportedVersion { path: path.clone(), found, newest: FORMAT_VERSION }
-        }
-        HeaderError::Damaged => Error::corrupt(&path, base..base, CorruptionKind::Header, []),
-    })?;
+    let header =
+        SegmentHeader::decode(bytes.get(..read).unwrap_or_default()).map_err(|error| match error {
+            HeaderError::Foreign => {
+                let reason = "has the name of a segment, but does not begin like one";
+                Error::ForeignFile { path: path.clone(), reason }
+            }
+            HeaderError::Version { found } => {
+                Error::UnsupportedVersion { path: path.clone(), found, newest: FORMAT_VERSION }
+            }
+            HeaderError::Damaged => Error::corrupt(&path, base..base, CorruptionKind::Header, []),
+        })?;
     if header.base != base {
         let reason = "says of itself that it begins at another offset than its name does";
         return Err(Error::ForeignFile { path, reason });

@@ -29,7 +29,11 @@ pub(crate) enum PrepareError {
 
 impl PrepareError {
     pub(crate) fn of(operation: &'static str, path: &Path, error: io::Error) -> Self {
-        if is_full(&error) { Self::Full(Arc::new(error)) } else { Self::Refused(Error::io(operation, path, error)) }
+        if is_full(&error) {
+            Self::Full(Arc::new(error))
+        } else {
+            Self::Refused(Error::io(operation, path, error))
+        }
     }
 }
 
@@ -117,7 +121,7 @@ enum Next {
     #[default]
     Nothing,
     Wanted(SegmentHeader),
-    InWork(SegmentHeader),
+    InWork,
     Ready(Arc<WritableSegment>),
     Failed(PrepareError),
 }
@@ -157,7 +161,10 @@ impl Preparer {
     }
 
     /// The prepared segment; waits for it, or prepares it.
-    pub(crate) fn take(&self, header: SegmentHeader) -> std::result::Result<Arc<WritableSegment>, PrepareError> {
+    pub(crate) fn take(
+        &self,
+        header: SegmentHeader,
+    ) -> std::result::Result<Arc<WritableSegment>, PrepareError> {
         if self.thread.is_some() {
             self.want(header);
         }
@@ -165,7 +172,10 @@ impl Preparer {
         loop {
             match std::mem::take(&mut jobs.next) {
                 Next::Ready(segment) => {
-                    assert_eq!(segment.header.base, header.base, "another segment was prepared than the next one");
+                    assert_eq!(
+                        segment.header.base, header.base,
+                        "another segment was prepared than the next one"
+                    );
                     return Ok(segment);
                 }
                 Next::Failed(error) => return Err(error),
@@ -173,7 +183,7 @@ impl Preparer {
                     drop(jobs);
                     return create_segment(&*self.disk, header).map(Arc::new);
                 }
-                waiting @ (Next::Wanted(_) | Next::InWork(_)) => jobs.next = waiting,
+                waiting @ (Next::Wanted(_) | Next::InWork) => jobs.next = waiting,
             }
             jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
@@ -218,7 +228,8 @@ impl Preparer {
         while jobs.busy
             || !jobs.remove.is_empty()
             || !jobs.calls.is_empty()
-            || matches!(jobs.next, Next::Wanted(_) | Next::InWork(_)) {
+            || matches!(jobs.next, Next::Wanted(_) | Next::InWork)
+        {
             jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
         jobs.next = Next::Nothing;
@@ -298,7 +309,7 @@ fn next_job(shared: &Shared) -> Option<Job> {
             return None;
         }
         let job = if let Next::Wanted(header) = jobs.next {
-            jobs.next = Next::InWork(header);
+            jobs.next = Next::InWork;
             Some(Job::Prepare(header))
         } else if let Some((segment, target)) = jobs.ahead.pop_front() {
             Some(Job::Ahead(segment, target))
@@ -324,7 +335,7 @@ impl Drop for StoppedByPanic<'_> {
         jobs.busy = false;
         jobs.remove.clear();
         jobs.calls.clear();
-        if matches!(jobs.next, Next::Wanted(_) | Next::InWork(_)) {
+        if matches!(jobs.next, Next::Wanted(_) | Next::InWork) {
             let error = Error::Panicked { message: "the thread that prepares segments has stopped".into() };
             jobs.next = Next::Failed(PrepareError::Doubtful(error));
         }

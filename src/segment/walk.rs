@@ -60,7 +60,14 @@ impl Window {
     }
 
     /// Sees to it that at least `bytes` are there from `offset` on, as far as the segment goes.
-    fn fill(&mut self, segment: &SegmentFile, offset: u64, bytes: usize, cache: Cache, end: u64) -> Result<()> {
+    fn fill(
+        &mut self,
+        segment: &SegmentFile,
+        offset: u64,
+        bytes: usize,
+        cache: Cache,
+        end: u64,
+    ) -> Result<()> {
         let room = usize::try_from(end.saturating_sub(offset)).unwrap_or(usize::MAX);
         let wanted = bytes.max(self.chunk).min(room);
         let keep = self.from(offset).len();
@@ -76,14 +83,26 @@ impl Window {
 /// What a walk came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    Commit { offset: u64, record: CommitRecord },
+    Commit {
+        offset: u64,
+        record: CommitRecord,
+    },
     /// Its payload is given by [`Walk::payload`].
-    Record { offset: u64, hash: Hash, payload_bytes: usize },
-    CommitEnd { end: u64 },
+    Record {
+        offset: u64,
+        hash: Hash,
+        payload_bytes: usize,
+    },
+    CommitEnd {
+        end: u64,
+    },
     /// The segment is used up.
     SegmentEnd,
     /// Nothing valid stands here.
-    Bad { at: u64, kind: CorruptionKind },
+    Bad {
+        at: u64,
+        kind: CorruptionKind,
+    },
 }
 
 /// A walk over one segment.

@@ -46,7 +46,9 @@ impl Watermark {
     pub(crate) fn open(disk: &dyn ReadDisk, id: JournalId) -> Result<Option<Self>> {
         match disk.open_page(Folder::Root, WATERMARK) {
             Ok(page) => Ok(Some(Self { page, id, published: AtomicU64::new(0) })),
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
+                Ok(None)
+            }
             Err(source) => Err(crate::segment::files::open_error(disk.path(Folder::Root, WATERMARK), source)),
         }
     }
@@ -64,7 +66,9 @@ impl Watermark {
             Some(watermark) if watermark.page.is_writable() => watermark,
             _ => {
                 match disk.remove(Folder::Root, WATERMARK) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(error)),
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        return Err(failed("remove")(error));
+                    }
                     _ => {}
                 }
                 let file = disk.create(Folder::Root, WATERMARK).map_err(failed("create"))?;

@@ -13,7 +13,8 @@ pub(crate) fn journal_directory() -> (tempfile::TempDir, PathBuf) {
 
 /// The same in memory where the machine has such a directory: for tests that open a journal ten thousand times.
 pub(crate) fn fast_journal_directory() -> (tempfile::TempDir, PathBuf) {
-    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory");
+    let directory =
+        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory");
     let journal = directory.path().join("journal");
     (directory, journal)
 }
@@ -44,7 +45,9 @@ pub(crate) fn child_command(test: &str, argument: &Path) -> Command {
 pub(crate) fn tell(line: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    out.write_all(format!("\n{line}\n").as_bytes()).and_then(|()| out.flush()).expect("a parent that listens");
+    out.write_all(format!("\n{line}\n").as_bytes())
+        .and_then(|()| out.flush())
+        .expect("a parent that listens");
 }
 
 /// The seed of a random test: from `RINGWAL_SEED`, or a new one; printed, so that a failure can be replayed.

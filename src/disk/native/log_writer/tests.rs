@@ -68,10 +68,10 @@ fn works_in(dir: &TempDir, single_thread: bool) {
         assert_eq!(report.ring_setup.is_empty(), backend == Backend::Syscalls);
         assert!(report.registered_file == report.registered_buffer || backend == Backend::IoUring);
         let counts = writer.counts();
-        let probes: u32 = report.timings.iter().map(|timing| timing.rounds).sum();
-        assert_eq!(counts.writes, 5 + u64::from(probes), "{name}");
+        // What measuring cost is not counted.
+        assert_eq!(counts.writes, 5, "{name}");
         assert_eq!(counts.flushes, counts.writes);
-        assert_eq!(counts.bytes, (23 + u64::from(probes)) * BLOCK);
+        assert_eq!(counts.bytes, 23 * BLOCK);
     }
 }
 
