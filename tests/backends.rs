@@ -1,4 +1,5 @@
 //! Where io_uring is refused the journal works all the same, and says why.
+#![cfg(feature = "group-commit")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,

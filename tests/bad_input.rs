@@ -1,4 +1,5 @@
 //! Bad input of every kind gets an error of its own, with the place and the remedy; nothing is lost, nothing is changed.
+#![cfg(feature = "group-commit")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,

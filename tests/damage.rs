@@ -1,4 +1,5 @@
 //! Tails cut at every byte, bits flipped one by one, and one test for each row of the recovery table.
+#![cfg(feature = "group-commit")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,
@@ -25,12 +26,15 @@ fn options() -> Options {
     Options::new().segment_bytes(64 << 10).idle_commit(None)
 }
 
+/// The start of a commit; offset, end and payload of its records.
+type Commit = (u64, Vec<(u64, u64, Vec<u8>)>);
+
 /// A journal of several commits whose writer went away without closing it, with the offset and end of each record.
 struct Crashed {
     _keep: tempfile::TempDir,
     directory: PathBuf,
     /// For each commit: its start, and offset, end and payload of its records.
-    commits: Vec<(u64, Vec<(u64, u64, Vec<u8>)>)>,
+    commits: Vec<Commit>,
 }
 
 /// Commits of the given batches; atomic ones where there are several payloads.
@@ -91,7 +95,7 @@ impl Crashed {
         read_all(&self.directory)
     }
 
-    fn last(&self) -> &(u64, Vec<(u64, u64, Vec<u8>)>) {
+    fn last(&self) -> &Commit {
         self.commits.last().expect("a commit")
     }
 

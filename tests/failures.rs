@@ -1,6 +1,6 @@
 //! Devices that fail, disks that fill up, threads that panic, handles that go away: nobody waits for ever, nothing is
 //! acknowledged that is not durable, and what was acknowledged stays.
-#![cfg(feature = "sim")]
+#![cfg(all(feature = "sim", feature = "group-commit"))]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,

@@ -1,4 +1,5 @@
 //! kill -9 of a writing process at random moments: every acknowledgement that got out must hold.
+#![cfg(feature = "group-commit")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,

@@ -1,4 +1,5 @@
 //! One writer at a time: in this process, from another one, through a link, after a fork, behind a deleted lock file.
+#![cfg(feature = "group-commit")]
 #![expect(unsafe_code, reason = "fork has no safe form")]
 #![allow(
     clippy::print_stdout,

@@ -1,5 +1,6 @@
 //! Readers: another process across rotations and a cleanup, following, read-only directories, and the meeting of direct
 //! writes with cached reads.
+#![cfg(feature = "group-commit")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,

@@ -1,4 +1,5 @@
 //! What was appended is read back byte for byte: in this process, after reopening, with both back ends.
+#![cfg(feature = "group-commit")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,
