@@ -1,0 +1,70 @@
+//! What the program ends with: 0 good, 1 damage found, 2 wrong use, 3 input or output failed.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What a command came to when nothing failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Good,
+    Damage,
+}
+
+pub(crate) type Result = anyhow::Result<Outcome>;
+
+/// A use that cannot be right, found after the arguments were parsed.
+#[derive(Debug)]
+pub(crate) struct WrongUse(pub(crate) String);
+
+impl std::fmt::Display for WrongUse {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WrongUse {}
+
+/// The exit code; tells the error on standard error. Output that nobody reads any more is no error.
+pub(crate) fn code(outcome: Result) -> ExitCode {
+    let error = match outcome {
+        Ok(Outcome::Good) => return ExitCode::SUCCESS,
+        Ok(Outcome::Damage) => return ExitCode::from(1),
+        Err(error) => error,
+    };
+    let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_closed_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    // Standard error may be closed too; there is nobody left to tell then.
+    let _ = writeln!(io::stderr(), "ringwal: {error:#}");
+    ExitCode::from(class(&error))
+}
+
+fn class(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<WrongUse>().is_some() {
+        return 2;
+    }
+    let Some(error) = error.downcast_ref::<ringwal::Error>() else { return 3 };
+    match error {
+        _ if error.is_corruption() => 1,
+        ringwal::Error::Torn { .. } => 1,
+        ringwal::Error::InvalidOption { .. }
+        | ringwal::Error::InvalidName { .. }
+        | ringwal::Error::NoSuchCursor { .. }
+        | ringwal::Error::TooLarge { .. }
+        | ringwal::Error::NotAJournal { .. }
+        | ringwal::Error::NotYetDurable { .. }
+        | ringwal::Error::BelowFloor { .. }
+        | ringwal::Error::NotARecord { .. }
+        | ringwal::Error::UnsupportedVersion { .. }
+        | ringwal::Error::Locked { .. } => 2,
+        ringwal::Error::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            2
+        }
+        _ => 3,
+    }
+}
