@@ -31,15 +31,20 @@ pub(crate) fn code(outcome: Result) -> ExitCode {
         Ok(Outcome::Damage) => return ExitCode::from(1),
         Err(error) => error,
     };
-    let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    };
-    if error.chain().any(is_closed_pipe) {
+    if is_closed_pipe(&error) {
         return ExitCode::SUCCESS;
     }
     // Standard error may be closed too; there is nobody left to tell then.
     let _ = writeln!(io::stderr(), "ringwal: {error:#}");
     ExitCode::from(class(&error))
+}
+
+/// Whether the error is that nobody reads the output any more.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let is_one = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    };
+    error.chain().any(is_one)
 }
 
 fn class(error: &anyhow::Error) -> u8 {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::Context;
 use clap::Args;
@@ -51,6 +51,8 @@ struct Shared<'a> {
     records: AtomicU64,
     receipts: bool,
     json: bool,
+    /// Nobody reads the receipts any more.
+    is_unheard: AtomicBool,
 }
 
 impl Append {
@@ -114,6 +116,7 @@ impl Append {
             records: AtomicU64::new(0),
             receipts: self.receipts,
             json: self.json,
+            is_unheard: AtomicBool::new(false),
         };
         std::thread::scope(|scope| {
             let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(|| append_some(&shared))).collect();
@@ -160,7 +163,15 @@ fn settle(shared: &Shared<'_>, tickets: &mut VecDeque<Ticket>, left: usize) -> a
         let Some(ticket) = tickets.pop_front() else { break };
         receipts.push(ticket.wait()?);
     }
-    if shared.receipts { print_receipts(&receipts, shared.json) } else { Ok(()) }
+    if !shared.receipts || shared.is_unheard.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    match print_receipts(&receipts, shared.json) {
+        // That nobody reads the receipts any more is no reason to leave the rest of the input unappended.
+        Err(error) if exit::is_closed_pipe(&error) => shared.is_unheard.store(true, Ordering::Relaxed),
+        printed => printed?,
+    }
+    Ok(())
 }
 
 fn print_receipts(receipts: &[Receipt], json: bool) -> anyhow::Result<()> {
