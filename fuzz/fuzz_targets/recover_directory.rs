@@ -1,0 +1,6 @@
+#![no_main]
+#![allow(dead_code, reason = "the harness serves several targets")]
+
+mod harness;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| harness::recover_any_directory(input));

@@ -1,0 +1,27 @@
+//! Every input that the fuzzers start from, and every one that ever failed, once more, without a fuzzer.
+#![cfg(feature = "group-commit")]
+#![allow(unreachable_pub, reason = "the harness is a module of the fuzz targets too")]
+
+#[path = "../fuzz/fuzz_targets/harness.rs"]
+mod harness;
+
+fn replay(target: &str, run: impl Fn(&[u8])) {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut count = 0;
+    for entry in std::fs::read_dir(corpus).expect("a corpus") {
+        let input = std::fs::read(entry.expect("an entry").path()).expect("an input");
+        run(&input);
+        count += 1;
+    }
+    assert!(count >= 4, "only {count} inputs for {target}");
+}
+
+#[test]
+fn the_corpus_of_recover_directory_is_survived() {
+    replay("recover_directory", harness::recover_any_directory);
+}
+
+#[test]
+fn the_corpus_of_mutate_journal_shows_no_wrong_record() {
+    replay("mutate_journal", harness::mutate_valid_journal);
+}
