@@ -2,7 +2,11 @@
 //!
 //! The encoder below is written from the document alone and shares nothing with the crate.
 #![cfg(feature = "group-commit")]
-#![allow(clippy::print_stdout, clippy::cast_possible_truncation, reason = "tests report figures, and count small things")]
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
 
 mod common;
 
@@ -23,7 +27,13 @@ fn record(payload: &[u8], flags: u32, offset: u64) -> Vec<u8> {
 }
 
 /// A commit of these payloads, each with its flags; gives its bytes and the next chain value.
-fn commit(start: u64, number: u64, chain: [u8; 32], clean: bool, payloads: &[(&[u8], u32)]) -> (Vec<u8>, [u8; 32]) {
+fn commit(
+    start: u64,
+    number: u64,
+    chain: [u8; 32],
+    clean: bool,
+    payloads: &[(&[u8], u32)],
+) -> (Vec<u8>, [u8; 32]) {
     let bytes = 104 + payloads.iter().map(|(payload, _)| 40 + payload.len() as u64).sum::<u64>();
     let mut body = vec![1, u8::from(clean), 0, 0];
     body.extend((payloads.len() as u32).to_le_bytes());
@@ -108,7 +118,8 @@ fn the_example_is_read_as_the_document_says_and_written_on() {
     let report = reader.verify(&Default::default(), &mut |_| ()).expect("a verification");
     let head = report.head.expect("a sound journal");
     assert_eq!((head.offset.get(), head.commit_number, head.chain.0), (344, 1, chain));
-    let journal = Journal::open(&directory, Options::new().segment_bytes(SEGMENT_BYTES as u64)).expect("a writer");
+    let journal =
+        Journal::open(&directory, Options::new().segment_bytes(SEGMENT_BYTES as u64)).expect("a writer");
     let receipt = journal.append(b"more").expect("an append");
     assert_eq!(receipt.offset.get(), 344 + 104);
     journal.close().expect("a close");

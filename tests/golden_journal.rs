@@ -75,7 +75,10 @@ fn the_golden_journal_is_read_verified_and_written_on() {
     let expected = std::fs::read_to_string(golden().join("records.txt")).expect("the listing");
     assert_eq!(listing(&journal), expected);
     let cursors = ringwal::Cursors::open(&journal).expect("cursors").list().expect("cursors");
-    assert_eq!(cursors.iter().map(|cursor| cursor.name.as_str()).collect::<Vec<_>>(), ["onlooker", "shipper"]);
+    assert_eq!(
+        cursors.iter().map(|cursor| cursor.name.as_str()).collect::<Vec<_>>(),
+        ["onlooker", "shipper"]
+    );
     let writer = Journal::open(&journal, options()).expect("a writer");
     assert!(writer.recovery_report().clean_shutdown);
     let receipt = writer.append(b"later").expect("an append");

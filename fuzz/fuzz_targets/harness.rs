@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use ringwal::{
-    JournalReader, JournalWriter, Offset, Options, RecoveryPolicy, Salvage, Salvaged, plan_recovery, recover_directory,
+    JournalReader, JournalWriter, Offset, Options, RecoveryPolicy, Salvage, Salvaged, plan_recovery,
+    recover_directory,
 };
 
 const POLICIES: [RecoveryPolicy; 3] =
@@ -34,7 +35,9 @@ fn exercise(journal: &Path) -> Vec<(Offset, Vec<u8>)> {
     if let Ok(reader) = JournalReader::open(journal) {
         let from = reader.floor().unwrap_or(Offset::ZERO);
         if let Ok(records) = reader.iter_from(from) {
-            shown.extend(records.map_while(Result::ok).take(10_000).map(|record| (record.offset, record.payload)));
+            shown.extend(
+                records.map_while(Result::ok).take(10_000).map(|record| (record.offset, record.payload)),
+            );
         }
         let _ = reader.verify(&Default::default(), &mut |_| ());
         for offset in [0, 1, 104, 4096, u64::MAX] {
@@ -53,7 +56,8 @@ fn exercise(journal: &Path) -> Vec<(Offset, Vec<u8>)> {
     }
     for policy in POLICIES {
         if recover_directory(journal, policy).is_ok() {
-            let again = recover_directory(journal, RecoveryPolicy::Strict).expect("what was mended is in order");
+            let again =
+                recover_directory(journal, RecoveryPolicy::Strict).expect("what was mended is in order");
             assert_eq!(again.bytes_cut, 0, "mending again changes nothing");
         }
     }
