@@ -148,13 +148,19 @@ impl Preparer {
 
     /// Whether a call of [`want`](Self::want) would be of use: there is a thread, and it was not asked yet.
     pub(crate) fn wants_work(&self) -> bool {
-        self.thread.is_some() && matches!(self.shared.lock().next, Next::Nothing)
+        let jobs = self.shared.lock();
+        self.has_worker(&jobs) && matches!(jobs.next, Next::Nothing)
+    }
+
+    /// Whether somebody takes jobs: there is a thread, and it has not ended.
+    fn has_worker(&self, jobs: &Jobs) -> bool {
+        self.thread.is_some() && !jobs.stop
     }
 
     /// Has the segment prepared in the background.
     pub(crate) fn want(&self, header: SegmentHeader) {
         let mut jobs = self.shared.lock();
-        if matches!(jobs.next, Next::Nothing) {
+        if self.has_worker(&jobs) && matches!(jobs.next, Next::Nothing) {
             jobs.next = Next::Wanted(header);
             self.shared.changed.notify_all();
         }
@@ -165,9 +171,7 @@ impl Preparer {
         &self,
         header: SegmentHeader,
     ) -> std::result::Result<Arc<WritableSegment>, PrepareError> {
-        if self.thread.is_some() {
-            self.want(header);
-        }
+        self.want(header);
         let mut jobs = self.shared.lock();
         loop {
             match std::mem::take(&mut jobs.next) {
@@ -191,10 +195,13 @@ impl Preparer {
 
     /// Has zeros written up to file position `target`.
     pub(crate) fn write_ahead(&self, segment: &Arc<WritableSegment>, target: u64) {
-        if self.thread.is_none() || segment.written_below() >= target.min(segment.file_end()) {
+        if segment.written_below() >= target.min(segment.file_end()) {
             return;
         }
         let mut jobs = self.shared.lock();
+        if !self.has_worker(&jobs) {
+            return;
+        }
         match jobs.ahead.iter_mut().find(|(queued, _)| Arc::ptr_eq(queued, segment)) {
             Some((_, queued)) => *queued = target.max(*queued),
             None => jobs.ahead.push_back((segment.clone(), target)),
@@ -204,21 +211,26 @@ impl Preparer {
 
     /// Has the segments removed, in this order.
     pub(crate) fn remove(&self, bases: Vec<u64>) -> Result<()> {
-        if self.thread.is_some() {
-            self.shared.lock().remove.extend(bases);
+        let mut jobs = self.shared.lock();
+        if self.has_worker(&jobs) {
+            jobs.remove.extend(bases);
             self.shared.changed.notify_all();
             return Ok(());
         }
+        drop(jobs);
         remove_segments(&*self.disk, bases)
     }
 
     /// Has `call` run in the background, or runs it.
     pub(crate) fn run(&self, call: Call) {
-        if self.thread.is_none() {
-            return call();
+        let mut jobs = self.shared.lock();
+        if self.has_worker(&jobs) {
+            jobs.calls.push_back(call);
+            self.shared.changed.notify_all();
+            return;
         }
-        self.shared.lock().calls.push_back(call);
-        self.shared.changed.notify_all();
+        drop(jobs);
+        call();
     }
 
     /// Waits until everything that was asked for is done, and lets go of the segments held ready: with them go their
@@ -333,6 +345,7 @@ impl Drop for StoppedByPanic<'_> {
     fn drop(&mut self) {
         let mut jobs = self.0.lock();
         jobs.busy = false;
+        jobs.stop = true;
         jobs.remove.clear();
         jobs.calls.clear();
         if matches!(jobs.next, Next::Wanted(_) | Next::InWork) {
@@ -359,4 +372,27 @@ pub(crate) fn remove_segments(disk: &dyn Disk, bases: impl IntoIterator<Item = u
         disk.sync_folder(Folder::Root).map_err(|source| Error::io("sync", path, source))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::native::NativeDisk;
+    use crate::position::JournalId;
+
+    /// Found by reading: a job that panicked left everyone waiting who asked for the next one.
+    #[test]
+    fn a_worker_that_panicked_keeps_nobody_waiting() {
+        let keep = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = NativeDisk::open_write(keep.path(), false).unwrap();
+        let preparer = Preparer::new(disk, true).unwrap();
+        preparer.run(Box::new(|| panic!("a job that panics")));
+        preparer.retire();
+        let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
+        preparer.want(header);
+        assert_eq!(preparer.take(header).unwrap().header, header);
+        preparer.remove(vec![0]).unwrap();
+        assert!(std::fs::read_dir(keep.path()).unwrap().next().is_none());
+        preparer.retire();
+    }
 }

@@ -1,5 +1,5 @@
 //! What the integration tests share: directories, child processes that are this test again, and seeds.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, clippy::print_stdout, reason = "each test file uses its own part; seeds are printed")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
