@@ -96,9 +96,15 @@ pub fn recover_any_directory(input: &[u8]) {
     exercise(&journal);
 }
 
-/// A small journal of several segments, made once, and its records.
-fn original() -> &'static (BTreeMap<String, Vec<u8>>, BTreeMap<Offset, Vec<u8>>) {
-    static ORIGINAL: OnceLock<(BTreeMap<String, Vec<u8>>, BTreeMap<Offset, Vec<u8>>)> = OnceLock::new();
+/// A journal's files, and its records.
+struct Original {
+    files: BTreeMap<String, Vec<u8>>,
+    records: BTreeMap<Offset, Vec<u8>>,
+}
+
+/// A small journal of several segments, made once.
+fn original() -> &'static Original {
+    static ORIGINAL: OnceLock<Original> = OnceLock::new();
     ORIGINAL.get_or_init(|| {
         let keep = directory();
         let journal = keep.path().join("journal");
@@ -123,14 +129,14 @@ fn original() -> &'static (BTreeMap<String, Vec<u8>>, BTreeMap<Offset, Vec<u8>>)
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             (name, std::fs::read(path).expect("a file"))
         });
-        (files.collect(), records)
+        Original { files: files.collect(), records }
     })
 }
 
 /// The input changes bytes of a valid journal: for each change, which file, where, how. Every record that is shown
 /// afterwards must be one that was appended, at its offset.
 pub fn mutate_valid_journal(input: &[u8]) {
-    let (files, records) = original();
+    let Original { files, records } = original();
     let mut changed = files.clone();
     let names: Vec<&String> = files.keys().filter(|name| *name != "LOCK").collect();
     for change in input.chunks_exact(5).take(64) {
