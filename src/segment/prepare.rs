@@ -385,14 +385,14 @@ mod tests {
     fn a_worker_that_panicked_keeps_nobody_waiting() {
         let keep = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = NativeDisk::open_write(keep.path(), false).unwrap();
-        let preparer = Preparer::new(disk, true).unwrap();
+        let preparer = Preparer::new(disk.clone(), true).unwrap();
         preparer.run(Box::new(|| panic!("a job that panics")));
         preparer.retire();
         let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
         preparer.want(header);
         assert_eq!(preparer.take(header).unwrap().header, header);
         preparer.remove(vec![0]).unwrap();
-        assert!(std::fs::read_dir(keep.path()).unwrap().next().is_none());
+        assert!(disk.list(Folder::Root).unwrap().is_empty());
         preparer.retire();
     }
 }
