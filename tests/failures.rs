@@ -13,7 +13,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use ringwal::sim::{Failure, SimDisk};
-use ringwal::{Error, Journal, JournalReader, JournalWriter, Offset, Options, TrySubmitError};
+use ringwal::{
+    Error, Journal, JournalReader, JournalWriter, Offset, Options, RecoveryPolicy, TrySubmitError,
+};
 
 fn options() -> Options {
     Options::new().segment_bytes(64 << 10).idle_commit(None)
@@ -155,6 +157,43 @@ fn live(disk: &SimDisk, acknowledged: &mut Vec<(Offset, Vec<u8>)>) -> ringwal::R
         writer.close()?;
     }
     Ok(())
+}
+
+/// The last row of the recovery table.
+#[test]
+fn row_unreadable_an_error_of_the_device_is_never_taken_for_a_torn_end() {
+    let mut refusals = 0;
+    for policy in [RecoveryPolicy::TolerateTornTail, RecoveryPolicy::TruncateCorrupt, RecoveryPolicy::Strict]
+    {
+        for nth in 1.. {
+            let disk = SimDisk::new(nth);
+            let mut writer = JournalWriter::open_simulated(&disk, options()).expect("a new journal");
+            let receipts: Vec<_> =
+                (0..10_u8).map(|byte| writer.append(&vec![byte; 9000]).expect("an append")).collect();
+            disk.process_kill();
+            drop(writer);
+            disk.fail_operation(nth, libc::EIO, Failure::Forever);
+            let opened = JournalWriter::open_simulated(&disk, options().recovery(policy));
+            let was_hit = disk.injected().errors > 0;
+            if let Err(error) = &opened {
+                assert!(matches!(error, Error::Io { .. }), "operation {nth} under {policy}: {error}");
+                refusals += 1;
+            }
+            disk.process_kill();
+            drop(opened);
+            let writer =
+                JournalWriter::open_simulated(&disk, options()).expect("the device gives the bytes again");
+            let reader = writer.reader().expect("a reader");
+            for receipt in &receipts {
+                reader.check_receipt(receipt).expect("nothing was cut");
+            }
+            if !was_hit {
+                break;
+            }
+        }
+    }
+    println!("{refusals} refusals");
+    assert!(refusals > 60, "only {refusals} refusals");
 }
 
 #[test]

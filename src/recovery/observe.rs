@@ -123,8 +123,8 @@ fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Re
     };
     let not_there = || Error::NotAJournal { directory: segments.directory().into() };
     let mut tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
-    if tail.is_empty && tail.unreadable.is_none() && index > 0 {
-        // Of the segment's first commit too little arrived to keep anything: the journal ends in the segment before.
+    while tail.is_empty && tail.unreadable.is_none() && index > 0 {
+        // Of the segment's first commit too little is there to keep anything: the journal ends in the segment before.
         index -= 1;
         tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
     }
