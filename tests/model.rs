@@ -14,7 +14,7 @@ mod common;
 use ringwal::sim::SimDisk;
 use ringwal::{CursorKind, Error, JournalReader, JournalWriter, Offset, Options, Packing, Receipt, Verdict};
 
-const RUNS: u64 = 250;
+const RUNS: u64 = 1000;
 const STEPS: u32 = 60;
 
 /// What must be there, and what may be.
