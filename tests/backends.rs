@@ -10,8 +10,11 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use ringwal::{Backend, FlushMethod, Journal, Offset, Options};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use ringwal::{Backend, FlushMethod, Journal, JournalReader, Offset, Options, VerifyOptions};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch,
+};
 
 /// From now on this process gets `errno` from everything that begins with io_uring.
 fn forbid_io_uring(errno: i32) {
@@ -57,6 +60,50 @@ fn io_uring_forbidden_with_eperm_falls_back_and_says_so() {
 #[test]
 fn io_uring_hidden_with_enosys_falls_back_and_says_so() {
     refused("io_uring_hidden_with_enosys_falls_back_and_says_so", libc::ENOSYS, "no io_uring");
+}
+
+/// From now on no file of this process can be opened past the page cache.
+fn forbid_direct_io() {
+    let direct = u64::try_from(libc::O_DIRECT).expect("a flag");
+    // The flags are the third argument.
+    let condition = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(direct), direct)
+        .expect("a condition");
+    let rule = SeccompRule::new(vec![condition]).expect("a rule");
+    let rules: BTreeMap<i64, Vec<_>> = [(libc::SYS_openat, vec![rule])].into();
+    let refuse = SeccompAction::Errno(u32::try_from(libc::EINVAL).expect("an error number"));
+    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("a known machine");
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refuse, arch).expect("a filter");
+    let program: BpfProgram = filter.try_into().expect("a program");
+    seccompiler::apply_filter_all_threads(&program).expect("a filter in force");
+}
+
+/// As on a file system that knows no direct I/O.
+#[test]
+fn without_direct_io_everything_goes_through_the_page_cache_and_is_flushed() {
+    let test = "without_direct_io_everything_goes_through_the_page_cache_and_is_flushed";
+    if let Some(directory) = common::child_argument() {
+        forbid_direct_io();
+        for backend in [Backend::Auto, Backend::Syscalls] {
+            let options = Options::new().backend(backend).segment_bytes(256 << 10);
+            let journal = Journal::open(&directory, options).expect("a journal");
+            assert!(!journal.backend().direct, "{:?}", journal.backend());
+            for number in 0..100_u64 {
+                journal.append(&vec![number as u8; 5000]).expect("an append");
+            }
+            assert!(journal.stats().rotations > 0 && journal.stats().flushes >= 100);
+            journal.close().expect("a close");
+        }
+        let report = JournalReader::open(&directory)
+            .expect("a reader")
+            .verify(&VerifyOptions::new().deep(true), &mut |_| ());
+        assert!(report.is_ok_and(|report| report.is_sound() && report.records == 200));
+        return;
+    }
+    let (_keep, directory) = common::journal_directory();
+    let output = common::child(test, &directory).wait_with_output().expect("the child's end");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let journal = Journal::open(&directory, Options::new()).expect("the journal, past the page cache again");
+    assert_eq!(journal.iter_from(Offset::ZERO).expect("records").filter(Result::is_ok).count(), 200);
 }
 
 #[test]

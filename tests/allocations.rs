@@ -1,0 +1,67 @@
+//! Reading allocates nothing once its memory has grown to the largest record.
+#![cfg(feature = "group-commit")]
+#![expect(unsafe_code, reason = "an allocator that counts")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use ringwal::{Journal, Offset, Options};
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+// SAFETY: everything is handed to the system's allocator as it came; counting touches a thread-local cell without a
+// destructor only, so it neither allocates nor fails.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's obligations are passed on unchanged.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+#[test]
+fn reading_by_offset_and_iterating_allocate_nothing_in_steady_state() {
+    let (_keep, directory) = common::journal_directory();
+    let journal = Journal::open(&directory, Options::new().segment_bytes(1 << 20)).expect("a new journal");
+    let tickets: Vec<_> =
+        (0..2000_usize).map(|n| journal.submit(vec![7; n % 900]).expect("a ticket")).collect();
+    let receipts: Vec<_> = tickets.into_iter().map(|ticket| ticket.wait().expect("durable")).collect();
+    let mut payload = Vec::new();
+    let mut read_all = || {
+        for receipt in &receipts {
+            journal.read_into(receipt.offset, &mut payload).expect("a record");
+        }
+    };
+    assert!(allocations(&mut read_all) > 0, "the count works: the first round opens files and grows memory");
+    assert_eq!(allocations(&mut read_all), 0, "by offset");
+    let mut records = journal.iter_from(Offset::ZERO).expect("records");
+    for _ in 0..500 {
+        assert!(records.next_ref().expect("a record").is_some());
+    }
+    let of_records = allocations(|| {
+        for _ in 0..500 {
+            assert!(records.next_ref().expect("a record").is_some());
+        }
+    });
+    assert_eq!(of_records, 0, "one after the other");
+}
