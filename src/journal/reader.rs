@@ -225,7 +225,7 @@ impl JournalReader {
         }
         let Some((next, file)) = self.find_segment(header.end())? else { return Ok(None) };
         let segment = SegmentFile { path: self.segment_path(next.base), header: next, file };
-        let commit = crate::recovery::salvage::first_commit(&segment)?;
+        let commit = segment.first_commit(Cache::Through)?;
         Ok(commit.map(|commit| commit.durable_below))
     }
 

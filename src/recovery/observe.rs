@@ -76,7 +76,7 @@ pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool
         Some(fault) => return Err(fault.error),
     };
     let mark = Watermark::open(disk, segments.journal_id())?.and_then(|watermark| watermark.read());
-    let open = |header: &SegmentHeader| open_segment(disk, header);
+    let open = |header: &SegmentHeader| SegmentFile::open(disk, *header);
     if !has_fault
         && let Some(mark) = mark
         && let Some(tail) = closed_in_order(&segments, mark, open)?
@@ -113,7 +113,7 @@ struct Seen {
 }
 
 fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Result<Observation> {
-    let open = |header: &SegmentHeader| open_segment(disk, header);
+    let open = |header: &SegmentHeader| SegmentFile::open(disk, *header);
     let headers = segments.headers();
     let mut index = if seen.has_fault {
         // What lies before a fault is sealed: its end is the fault, not its last commit.
@@ -220,13 +220,4 @@ fn cursors_beyond(disk: &dyn ReadDisk, segments: &SegmentManager, bad: u64) -> R
     }
     beyond.sort();
     Ok(beyond)
-}
-
-fn open_segment(disk: &dyn ReadDisk, header: &SegmentHeader) -> Result<SegmentFile> {
-    let name = file_name::segment(header.base);
-    let path = disk.path(Folder::Root, &name);
-    match disk.open_read(Folder::Root, &name) {
-        Ok(file) => Ok(tail::segment_file(path, *header, file)),
-        Err(error) => Err(crate::segment::files::open_error(path, error)),
-    }
 }

@@ -102,9 +102,9 @@ pub fn recover_file(path: impl AsRef<Path>, policy: RecoveryPolicy) -> Result<Re
 
 /// Walks over a sealed segment up to the end that the next one vouches for.
 fn check_sealed(disk: &dyn ReadDisk, header: SegmentHeader, start: Instant) -> Result<RecoveryReport> {
-    let segment = open_read(disk, header)?;
-    let next = open_read(disk, read_next_header(disk, &header)?)?;
-    let end = super::salvage::first_commit(&next)?.map(|commit| commit.durable_below);
+    let segment = SegmentFile::open(disk, header)?;
+    let next = SegmentFile::open(disk, read_next_header(disk, &header)?)?;
+    let end = next.first_commit(Cache::Past)?.map(|commit| commit.durable_below);
     let scan = Scan::at_commit(header.id, header.base, header.end(), None).check_hash(true);
     let mut walk = Walk::new(segment.clone(), scan, Cache::Past, 1 << 20);
     let mut records = 0;
@@ -138,13 +138,6 @@ fn read_next_header(disk: &dyn ReadDisk, header: &SegmentHeader) -> Result<Segme
     let next = crate::segment::manager::read_header(disk, header.end())?;
     let directory = crate::segment::manager::directory_of(disk);
     next.map(|(header, _)| header).ok_or(Error::MissingSegment { directory, base: Offset::new(header.end()) })
-}
-
-fn open_read(disk: &dyn ReadDisk, header: SegmentHeader) -> Result<SegmentFile> {
-    let name = file_name::segment(header.base);
-    let path = disk.path(Folder::Root, &name);
-    let file = disk.open_read(Folder::Root, &name).map_err(|error| open_error(path.clone(), error))?;
-    Ok(SegmentFile { path, header, file })
 }
 
 /// Looks at a journal without changing anything: what recovery would keep.

@@ -4,17 +4,14 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::disk::ReadDisk;
 use crate::disk::native::NativeDisk;
-use crate::disk::{Folder, ReadDisk};
 use crate::error::{CorruptionKind, Error, Result};
 use crate::format::bytes::is_zero;
-use crate::format::commit::{COMMIT_RECORD_BYTES, CommitRecord};
-use crate::format::file_name;
+use crate::format::commit::COMMIT_RECORD_BYTES;
 use crate::format::record::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::format::scan::{Scan, find_commit};
-use crate::format::segment_header::SegmentHeader;
 use crate::position::{Hash, Offset};
-use crate::segment::files::open_error;
 use crate::segment::manager::{list_bases, read_header};
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
@@ -118,7 +115,7 @@ impl Salvage {
             kind: CorruptionKind::Missing,
         });
         self.expected_base = Some(header.end());
-        match open_segment(&*self.disk, header) {
+        match SegmentFile::open(&*self.disk, header) {
             Ok(segment) => {
                 let scan = Scan::at_commit(header.id, base, header.end(), None).check_hash(true);
                 self.walk = Some(Walk::new(segment, scan, Cache::Past, CHUNK_BYTES));
@@ -196,18 +193,4 @@ pub(crate) fn find_next_commit(segment: &SegmentFile, from: u64, bad: u64) -> Re
         at += (bytes.len().min(CHUNK_BYTES)) as u64;
     }
     Ok((None, any_data))
-}
-
-fn open_segment(disk: &dyn ReadDisk, header: SegmentHeader) -> Result<SegmentFile> {
-    let name = file_name::segment(header.base);
-    let path = disk.path(Folder::Root, &name);
-    let file = disk.open_read(Folder::Root, &name).map_err(|error| open_error(path.clone(), error))?;
-    Ok(SegmentFile { path, header, file })
-}
-
-/// The commit record that begins the segment, if it is valid.
-pub(crate) fn first_commit(segment: &SegmentFile) -> Result<Option<CommitRecord>> {
-    let mut bytes = [0; COMMIT_RECORD_BYTES];
-    segment.read(&mut bytes, segment.header.base, Cache::Through)?;
-    Ok(CommitRecord::decode(&bytes, segment.header.base, segment.header.id).map(|(record, _)| record))
 }

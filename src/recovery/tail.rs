@@ -1,6 +1,5 @@
 //! The last written segment, scanned past the page cache up to the first place that is no valid record.
 
-use crate::disk::ReadFile;
 use crate::error::{CorruptionKind, Error, Result};
 use crate::format::bytes::is_zero;
 use crate::format::commit::{COMMIT_RECORD_BYTES, Chain, CommitRecord};
@@ -221,20 +220,9 @@ pub(super) fn last_written(
     open: impl Fn(&SegmentHeader) -> Result<SegmentFile>,
 ) -> Result<usize> {
     for (index, header) in headers.iter().enumerate().skip(1).rev() {
-        let mut bytes = [0; COMMIT_RECORD_BYTES];
-        open(header)?.read(&mut bytes, header.base, Cache::Past)?;
-        if CommitRecord::decode(&bytes, header.base, header.id).is_some() {
+        if open(header)?.first_commit(Cache::Past)?.is_some() {
             return Ok(index);
         }
     }
     Ok(0)
-}
-
-/// A segment file for reading, by its header.
-pub(super) fn segment_file(
-    path: std::path::PathBuf,
-    header: SegmentHeader,
-    file: std::sync::Arc<dyn ReadFile>,
-) -> SegmentFile {
-    SegmentFile { path, header, file }
 }

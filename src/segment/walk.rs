@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
-use crate::disk::ReadFile;
+use crate::disk::{Folder, ReadDisk, ReadFile};
 use crate::error::{CorruptionKind, Error, Result};
-use crate::format::commit::CommitRecord;
+use crate::format::commit::{COMMIT_RECORD_BYTES, CommitRecord};
+use crate::format::file_name;
 use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::scan::{Expected, OpenCommit, Scan, Step};
 use crate::format::segment_header::SegmentHeader;
 use crate::position::Hash;
+use crate::segment::files::open_error;
 use std::path::PathBuf;
 
 /// Whether reads go through the page cache.
@@ -31,6 +33,23 @@ pub(crate) struct SegmentFile {
 }
 
 impl SegmentFile {
+    /// Opens the segment with this header.
+    pub(crate) fn open(disk: &dyn ReadDisk, header: SegmentHeader) -> Result<Self> {
+        let name = file_name::segment(header.base);
+        let path = disk.path(Folder::Root, &name);
+        match disk.open_read(Folder::Root, &name) {
+            Ok(file) => Ok(Self { path, header, file }),
+            Err(error) => Err(open_error(path, error)),
+        }
+    }
+
+    /// The commit record that begins the segment, if it is valid.
+    pub(crate) fn first_commit(&self, cache: Cache) -> Result<Option<CommitRecord>> {
+        let mut bytes = [0; COMMIT_RECORD_BYTES];
+        self.read(&mut bytes, self.header.base, cache)?;
+        Ok(CommitRecord::decode(&bytes, self.header.base, self.header.id).map(|(record, _)| record))
+    }
+
     /// Fills `into` from `offset` on; what lies behind the file's end reads as zeros.
     pub(crate) fn read(&self, into: &mut [u8], offset: u64, cache: Cache) -> Result<()> {
         let position = self.header.position_of(offset);
