@@ -1,4 +1,5 @@
-//! The worked example of docs/format.md is what the document says, and what ringwal reads and writes.
+//! The worked example of docs/format.md is what the document says, and what ringwal reads and writes; so are state files
+//! and the watermark.
 //!
 //! The encoder below is written from the document alone and shares nothing with the crate.
 #![cfg(feature = "group-commit")]
@@ -123,4 +124,47 @@ fn the_example_is_read_as_the_document_says_and_written_on() {
     let receipt = journal.append(b"more").expect("an append");
     assert_eq!(receipt.offset.get(), 344 + 104);
     journal.close().expect("a close");
+}
+
+/// A file of the golden journal.
+fn golden(name: &str) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/journal").join(name);
+    std::fs::read(path).expect("a file of the golden journal")
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at * 8..at * 8 + 8].try_into().expect("eight bytes"))
+}
+
+#[test]
+fn state_files_are_as_the_document_describes_them() {
+    let id = golden("00000000000000000000.seg")[16..32].to_vec();
+    for (file, name, kind) in
+        [("floor", "floor", 1), ("cursors/shipper", "shipper", 2), ("cursors/onlooker", "onlooker", 3)]
+    {
+        let bytes = golden(file);
+        let mut expected = b"rwstate\x02".to_vec();
+        expected.push(kind);
+        expected.extend([0; 7]);
+        expected.extend(&id);
+        expected.extend(&bytes[32..40]);
+        expected.extend([0; 20]);
+        let checked = [&expected[..], name.as_bytes()].concat();
+        expected.extend(crc32c::crc32c(&checked).to_le_bytes());
+        assert_eq!(bytes, expected, "{file}");
+    }
+}
+
+#[test]
+fn the_watermark_is_as_the_document_describes_it() {
+    let page = golden("watermark");
+    let id = golden("00000000000000000000.seg")[16..32].to_vec();
+    assert_eq!((page.len(), &page[..8], &page[8..24]), (4096, &b"rwmark\0\x02"[..], &id[..]));
+    for slot in [8, 16] {
+        let (durable_end, last_commit, check) =
+            (word(&page, slot), word(&page, slot + 1), word(&page, slot + 2));
+        let checked = [&id[..], &durable_end.to_le_bytes(), &last_commit.to_le_bytes()].concat();
+        let expected = u64::from(crc32c::crc32c(&checked)) | word(&page, 0) << 32;
+        assert_eq!(check, expected, "slot {slot}");
+    }
 }
