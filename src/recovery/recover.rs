@@ -213,7 +213,9 @@ fn restore_length(seen: &Observation, files: &mut Writable<'_>) -> Result<()> {
 
 /// Removes files that were being made when the writer went away, and segments that cleanup had given up.
 fn remove_leftovers(disk: &dyn Disk, seen: &Observation) -> Result<()> {
-    remove_segments(disk, seen.segments.clone().forget_below(seen.floor))?;
+    // Giving up what is damaged takes the floor back to what is kept; nothing above that may go.
+    let floor = seen.floor.min(seen.tail.kept_end());
+    remove_segments(disk, seen.segments.clone().forget_below(floor))?;
     for folder in [Folder::Root, Folder::Cursors, Folder::Cut] {
         let Ok(entries) = disk.list(folder) else { continue };
         for entry in entries {
