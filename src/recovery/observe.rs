@@ -154,8 +154,14 @@ fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Re
         }
     }
     evidence.extend(seen.behind_fault.iter().map(|base| Evidence::LaterSegment { base: Offset::new(*base) }));
-    let (outside, cursors_beyond) =
-        outside_evidence(disk, &segments, bad, seen.floor, seen.mark, seen.known_durable)?;
+    let (outside, cursors_beyond) = outside_evidence(
+        disk,
+        &segments,
+        tail.kept_end().min(bad),
+        seen.floor,
+        seen.mark,
+        seen.known_durable,
+    )?;
     evidence.extend(outside);
     Ok(Observation {
         ambiguous: !rest.zero_sector && rest.dirty_end.is_some(),
