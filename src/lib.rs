@@ -11,6 +11,8 @@ mod journal;
 mod position;
 mod recovery;
 mod segment;
+#[cfg(feature = "store")]
+mod store;
 
 pub use disk::{Backend, BackendReport, FlushMethod, FlushTiming};
 pub use error::{Corruption, CorruptionKind, Error, Evidence, Result};
@@ -26,6 +28,11 @@ pub use recovery::{
     recover_file,
 };
 pub use segment::manager::{SegmentInfo, SegmentManager};
+#[cfg(feature = "store")]
+pub use store::{
+    BatchOp, Direction, Entry, KeyRange, KvStore, MemStore, Scan, StoreError, StoreResult, WriteBatch,
+    Written,
+};
 
 /// The simulated disk of ringwal's own tests; outside the semver promise.
 #[cfg(feature = "sim")]

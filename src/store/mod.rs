@@ -1,0 +1,16 @@
+//! Stores of keys and values: the trait, the naive one in memory, and the one on the journal.
+//!
+//! Guarantees: what `write` acknowledged is durable as the store defines it; a scan sees one moment's state. Must not
+//! know: audits, or what a key means.
+
+mod batch;
+mod error;
+mod kv;
+mod mem;
+mod range;
+
+pub use batch::{BatchOp, WriteBatch};
+pub use error::{StoreError, StoreResult};
+pub use kv::{Entry, KvStore, Scan, Written};
+pub use mem::MemStore;
+pub use range::{Direction, KeyRange};
