@@ -12,14 +12,14 @@ use ringwal::{
 
 const POLICIES: [RecoveryPolicy; 3] =
     [RecoveryPolicy::Strict, RecoveryPolicy::TolerateTornTail, RecoveryPolicy::TruncateCorrupt];
-const SEGMENT_BYTES: usize = 64 << 10;
+pub const SEGMENT_BYTES: usize = 64 << 10;
 
 /// A directory in memory where there is one.
-fn directory() -> tempfile::TempDir {
+pub fn directory() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a temporary directory")
 }
 
-fn write(path: &Path, bytes: &[u8]) {
+pub fn write(path: &Path, bytes: &[u8]) {
     use std::io::Write;
     let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(bytes)).expect("a file");
@@ -27,7 +27,7 @@ fn write(path: &Path, bytes: &[u8]) {
 
 /// Looks at a directory in every way there is, then mends it in every way. Nothing may panic, hang or eat memory.
 /// Gives every record that was shown.
-fn exercise(journal: &Path) -> Vec<(Offset, Vec<u8>)> {
+pub fn exercise(journal: &Path) -> Vec<(Offset, Vec<u8>)> {
     let mut shown = Vec::new();
     for policy in POLICIES {
         let _ = plan_recovery(journal, policy);
