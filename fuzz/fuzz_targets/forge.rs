@@ -55,7 +55,7 @@ impl<'a> Forge<'a> {
             37 => self.offset(),
             38 => self.durable_below,
             39 => self.last_commit,
-            40 => self.base + self.capacity,
+            40 => self.base.wrapping_add(self.capacity),
             41 => right.wrapping_add(4096),
             42 => right.wrapping_mul(2),
             _ => right,
@@ -63,7 +63,7 @@ impl<'a> Forge<'a> {
     }
 
     fn offset(&self) -> u64 {
-        self.base + (self.image.len() - HEADER_BYTES) as u64
+        self.base.wrapping_add((self.image.len() - HEADER_BYTES) as u64)
     }
 
     fn put_record(&mut self, payload: &[u8], flags: u32) -> [u8; 32] {
@@ -86,7 +86,7 @@ impl<'a> Forge<'a> {
         let mut bytes =
             COMMIT_RECORD_BYTES + payloads.iter().map(|payload| 40 + payload.len() as u64).sum::<u64>();
         if padded {
-            bytes = (start + bytes).next_multiple_of(4096) - start;
+            bytes = (start % 4096 + bytes).next_multiple_of(4096) - start % 4096;
         }
         let mut fields = [records, bytes, self.number, self.durable_below];
         let (mut head, mut chain) = ([1, shape >> 7, 0, 0], self.chain);
@@ -158,7 +158,7 @@ impl<'a> Forge<'a> {
             _ => image.resize(whole, 0),
         }
         write(&journal.join(name), &image);
-        self.base = self.near(self.base + self.capacity);
+        self.base = self.near(self.base.wrapping_add(self.capacity));
         self.capacity = self.near(CAPACITY);
         let version = if self.choose() == Some(0) { 3 } else { 2 };
         self.image = header(version, self.id, self.base, self.capacity);
