@@ -63,7 +63,7 @@ impl<'a> Forge<'a> {
     }
 
     fn offset(&self) -> u64 {
-        self.base.wrapping_add((self.image.len() - HEADER_BYTES) as u64)
+        self.base.wrapping_add(self.image.len().saturating_sub(HEADER_BYTES) as u64)
     }
 
     fn put_record(&mut self, payload: &[u8], flags: u32) -> [u8; 32] {
