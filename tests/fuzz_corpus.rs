@@ -2,6 +2,8 @@
 #![cfg(feature = "group-commit")]
 #![allow(unreachable_pub, reason = "the harness is a module of the fuzz targets too")]
 
+#[path = "../fuzz/fuzz_targets/forge.rs"]
+mod forge;
 #[path = "../fuzz/fuzz_targets/harness.rs"]
 mod harness;
 
@@ -24,4 +26,9 @@ fn the_corpus_of_recover_directory_is_survived() {
 #[test]
 fn the_corpus_of_mutate_journal_shows_no_wrong_record() {
     replay("mutate_journal", harness::mutate_valid_journal);
+}
+
+#[test]
+fn the_corpus_of_recover_forged_is_survived() {
+    replay("recover_forged", forge::recover_forged_directory);
 }
