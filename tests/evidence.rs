@@ -1,0 +1,73 @@
+//! Evidence and what is given up meet in the same place: one recovery leaves a journal that the next one finds in order.
+
+mod common;
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+
+use ringwal::{
+    CursorKind, Error, Evidence, JournalWriter, Options, RecoveryPolicy, Verdict, recover_directory,
+};
+
+const FIRST: &str = "00000000000000000000.seg";
+const SECOND: &str = "00000000000000061440.seg";
+const HEADER_BYTES: u64 = 4096;
+
+fn options() -> Options {
+    Options::new().segment_bytes(64 << 10)
+}
+
+fn put(path: &Path, bytes: &[u8], at: u64) {
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+    file.expect("a file").write_all_at(bytes, at).expect("a write");
+}
+
+#[test]
+fn a_cursor_inside_a_damaged_commit_vouches_for_all_of_it() {
+    let (_keep, journal) = common::journal_directory();
+    let mut writer = JournalWriter::open(&journal, options()).expect("a new journal");
+    writer.append(b"first").expect("an append");
+    let batch = writer.append_batch(&["one", "two", "three"]).expect("a batch");
+    let second = batch[1].offset;
+    writer.cursors().expect("cursors").set("reader", second, CursorKind::Pinned).expect("a cursor");
+    let image = std::fs::read(journal.join(FIRST)).expect("the segment");
+    writer.close().expect("a close");
+    // As a power cut leaves it: no mark of a close, no watermark; and later the third record is damaged.
+    put(&journal.join(FIRST), &image, 0);
+    put(&journal.join(FIRST), b"X", HEADER_BYTES + batch[2].offset.get() + 41);
+    std::fs::remove_file(journal.join("watermark")).expect("the watermark");
+
+    let refused = recover_directory(&journal, RecoveryPolicy::TolerateTornTail);
+    let Err(Error::Corrupt(corruption)) = &refused else { panic!("not refused: {refused:?}") };
+    assert!(matches!(corruption.evidence[..], [Evidence::Cursor { offset, .. }] if offset == second));
+
+    let given_up = recover_directory(&journal, RecoveryPolicy::TruncateCorrupt).expect("told to give up");
+    assert_eq!(given_up.verdict, Verdict::CutCorrupt);
+    let again = recover_directory(&journal, RecoveryPolicy::Strict).expect("in order now");
+    assert_eq!(again.bytes_cut, 0);
+}
+
+#[test]
+fn giving_up_what_the_floor_stands_in_keeps_the_segment_before() {
+    let (_keep, journal) = common::journal_directory();
+    let mut writer = JournalWriter::open(&journal, options()).expect("a new journal");
+    let mut last = writer.append(&[7; 3000]).expect("an append").offset;
+    while writer.stats().rotations < 1 {
+        last = writer.append(&[7; 3000]).expect("an append").offset;
+    }
+    writer.append(b"more").expect("an append");
+    let below = std::fs::read(journal.join(FIRST)).expect("the first segment");
+    writer.cursors().expect("cursors").set("reader", last, CursorKind::Pinned).expect("a cursor");
+    writer.cleanup().expect("a cleanup");
+    writer.close().expect("a close");
+    // As if cleanup had been interrupted behind the floor; then the segment that the floor stands in is damaged.
+    put(&journal.join(FIRST), &below, 0);
+    put(&journal.join(SECOND), &[0xff; 104], HEADER_BYTES);
+    std::fs::remove_file(journal.join("watermark")).expect("the watermark");
+
+    let given_up = recover_directory(&journal, RecoveryPolicy::TruncateCorrupt).expect("told to give up");
+    assert!(given_up.records_kept > 0);
+    let again = recover_directory(&journal, RecoveryPolicy::Strict).expect("in order now");
+    assert_eq!((again.bytes_cut, again.end), (0, given_up.end));
+}
