@@ -71,3 +71,49 @@ fn giving_up_what_the_floor_stands_in_keeps_the_segment_before() {
     let again = recover_directory(&journal, RecoveryPolicy::Strict).expect("in order now");
     assert_eq!((again.bytes_cut, again.end), (0, given_up.end));
 }
+
+#[test]
+fn a_header_that_claims_a_tebibyte_in_a_small_file_is_not_taken_at_its_word() {
+    let (_keep, journal) = common::journal_directory();
+    JournalWriter::open(&journal, options()).expect("a new journal").close().expect("a close");
+    let path = journal.join(FIRST);
+    let mut header = std::fs::read(&path).expect("the segment")[..4096].to_vec();
+    header[40..48].copy_from_slice(&(1_u64 << 40).to_le_bytes());
+    let crc = crc32c::crc32c(&header[..4092]);
+    header[4092..].copy_from_slice(&crc.to_le_bytes());
+    header.extend([b'x'; 200]);
+    std::fs::remove_file(journal.join("watermark")).expect("the watermark");
+    std::fs::remove_file(&path).expect("the segment");
+    put(&path, &header, 0);
+
+    let start = std::time::Instant::now();
+    let planned = ringwal::plan_recovery(&journal, RecoveryPolicy::TolerateTornTail).expect("a plan");
+    assert_eq!((planned.verdict, planned.bytes_cut), (Verdict::CutTorn, 200));
+    let mut salvage = ringwal::Salvage::open(&journal).expect("segments");
+    while salvage.next_item().expect("a readable file").is_some() {}
+    // There is no room for what the header claims: refused, and nothing was changed.
+    assert!(matches!(recover_directory(&journal, RecoveryPolicy::TolerateTornTail), Err(Error::Io { .. })));
+    assert_eq!(std::fs::read(&path).expect("the segment"), header);
+    assert!(start.elapsed().as_secs() < 20, "it went through what the header claims");
+}
+
+#[test]
+fn segments_set_aside_twice_do_not_replace_each_other() {
+    let (_keep, journal) = common::journal_directory();
+    let mut images = Vec::new();
+    for fill in [1, 2] {
+        let mut writer = JournalWriter::open(&journal, options()).expect("a journal");
+        while writer.durable_end().get() < 3 * 61_440 {
+            writer.append(&[fill; 3000]).expect("an append");
+        }
+        writer.close().expect("a close");
+        std::fs::remove_file(journal.join(SECOND)).expect("the second segment");
+        let third = journal.join("00000000000000122880.seg");
+        images.push(std::fs::read(third).expect("the third segment"));
+        let given_up = recover_directory(&journal, RecoveryPolicy::TruncateCorrupt).expect("told to give up");
+        assert!(given_up.cut_files.len() >= 2, "{given_up:?}");
+    }
+    let kept = |name: &str| std::fs::read(journal.join("cut").join(name)).expect("a segment set aside");
+    assert_eq!(kept("00000000000000122880.seg"), images[0]);
+    assert_eq!(kept("00000000000000122880.seg.1"), images[1]);
+}

@@ -35,6 +35,14 @@ pub(crate) fn cut(base: u64, offset: u64, copy: u32) -> String {
     }
 }
 
+/// The name, in `cut/`, of a segment that was moved there whole.
+pub(crate) fn set_aside(base: u64, copy: u32) -> String {
+    match copy {
+        0 => segment(base),
+        _ => format!("{}.{copy}", segment(base)),
+    }
+}
+
 /// Whether a cursor may have that name: `[a-z0-9_-]{1,64}`.
 pub(crate) fn is_cursor_name(name: &str) -> bool {
     (1..=CURSOR_NAME_BYTES_MAX).contains(&name.len())

@@ -295,7 +295,8 @@ impl JournalWriter {
         self.last_commit = self.next;
         self.next = end;
         self.durable_end = end;
-        self.number += 1;
+        // As recovery counts: an honest journal never gets there, a forged one must not stop the process.
+        self.number = self.number.saturating_add(1);
         self.unvouched = self.staged.records > 0;
         let counters = &self.counters;
         Counters::add(&counters.records, u64::from(self.staged.records));

@@ -97,11 +97,12 @@ fn set_aside(disk: &dyn Disk, seen: &Observation, cut: &mut Cut) -> Result<()> {
     }
     make_cut_folder(disk)?;
     for base in &seen.behind_fault {
-        let name = file_name::segment(*base);
-        let path = disk.path(Folder::Cut, &name);
-        disk.rename((Folder::Root, &name), (Folder::Cut, &name))
+        let (name, aside) =
+            (file_name::segment(*base), free_cut_name(disk, |copy| file_name::set_aside(*base, copy))?);
+        let path = disk.path(Folder::Cut, &aside);
+        disk.rename((Folder::Root, &name), (Folder::Cut, &aside))
             .map_err(|source| Error::io("move aside", disk.path(Folder::Root, &name), source))?;
-        let file = disk.open_read(Folder::Cut, &name).map_err(|source| Error::io("open", &path, source))?;
+        let file = disk.open_read(Folder::Cut, &aside).map_err(|source| Error::io("open", &path, source))?;
         cut.bytes += file.len().map_err(|source| Error::io("stat", &path, source))?;
         cut.files.push(path);
         sync_folder(disk, Folder::Cut)?;
@@ -124,7 +125,7 @@ fn sync_folder(disk: &dyn Disk, folder: Folder) -> Result<()> {
 /// Copies `from..end` of the segment to a file in `cut/`, durably, and gives its path.
 fn keep_copy(disk: &dyn Disk, segment: &SegmentFile, from: u64, end: u64) -> Result<PathBuf> {
     make_cut_folder(disk)?;
-    let name = free_cut_name(disk, segment.header.base, from)?;
+    let name = free_cut_name(disk, |copy| file_name::cut(segment.header.base, from, copy))?;
     let unfinished = format!("{name}{UNFINISHED}");
     let path = disk.path(Folder::Cut, &name);
     let failed = |operation| {
@@ -152,12 +153,11 @@ fn keep_copy(disk: &dyn Disk, segment: &SegmentFile, from: u64, end: u64) -> Res
 }
 
 /// A name that no earlier recovery used: what it kept may be more than what is left now.
-fn free_cut_name(disk: &dyn Disk, base: u64, from: u64) -> Result<String> {
+fn free_cut_name(disk: &dyn Disk, name_of_copy: impl Fn(u32) -> String) -> Result<String> {
     let path = disk.path(Folder::Cut, "");
     let taken = disk.list(Folder::Cut).map_err(|source| Error::io("list", path, source))?;
-    let free = (0..=u32::MAX)
-        .map(|copy| file_name::cut(base, from, copy))
-        .find(|name| taken.iter().all(|entry| entry.name != name.as_str()));
+    let free =
+        (0..=u32::MAX).map(name_of_copy).find(|name| taken.iter().all(|entry| entry.name != name.as_str()));
     Ok(free.expect("fewer than four billion copies of one cut"))
 }
 

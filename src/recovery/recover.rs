@@ -213,9 +213,10 @@ fn restore_length(seen: &Observation, files: &mut Writable<'_>) -> Result<()> {
 
 /// Removes files that were being made when the writer went away, and segments that cleanup had given up.
 fn remove_leftovers(disk: &dyn Disk, seen: &Observation) -> Result<()> {
-    // Giving up what is damaged takes the floor back to what is kept; nothing above that may go.
-    let floor = seen.floor.min(seen.tail.kept_end());
-    remove_segments(disk, seen.segments.clone().forget_below(floor))?;
+    // Giving up what is damaged takes the floor back to what is kept: that segment stays. Those before it go although
+    // the new floor may lie below the end that one of them claims: only the old floor excused them from fitting together.
+    let leftovers = seen.segments.clone().forget_below_and_before(seen.floor, seen.tail.segment.header.base);
+    remove_segments(disk, leftovers)?;
     for folder in [Folder::Root, Folder::Cursors, Folder::Cut] {
         let Ok(entries) = disk.list(folder) else { continue };
         for entry in entries {

@@ -180,8 +180,9 @@ pub(crate) fn find_next_commit(segment: &SegmentFile, from: u64, bad: u64) -> Re
     let mut chunk = vec![0; CHUNK_BYTES + COMMIT_RECORD_BYTES];
     let mut at = bad;
     let mut any_data = false;
-    while at < segment.header.end() {
-        let room = usize::try_from(segment.header.end() - at).unwrap_or(usize::MAX);
+    let end = segment.data_end()?;
+    while at < end {
+        let room = usize::try_from(end - at).unwrap_or(usize::MAX);
         let bytes = chunk.get_mut(..room.min(CHUNK_BYTES + COMMIT_RECORD_BYTES)).unwrap_or_default();
         segment.read(bytes, at, Cache::Past)?;
         any_data |= !is_zero(bytes);

@@ -30,7 +30,7 @@ pub(super) fn search(segment: &SegmentFile, from: u64, bad: u64) -> Result<Rest>
     let mut chunk = vec![0; CHUNK_BYTES + OVERLAP_BYTES];
     let mut zero_sectors_since_dirty = false;
     let mut at = from;
-    let end = segment.header.end();
+    let end = segment.data_end()?;
     while at < end {
         let room = usize::try_from(end - at).unwrap_or(usize::MAX);
         let bytes = chunk.get_mut(..room.min(CHUNK_BYTES + OVERLAP_BYTES)).unwrap_or_default();

@@ -117,7 +117,7 @@ impl SegmentManager {
     }
 
     fn find_fault(&self, floor: u64, short: &[u64]) -> Option<Fault> {
-        let kept = self.headers.partition_point(|header| header.end() <= floor);
+        let kept = self.count_below(floor);
         let Some(first) = self.headers.get(kept) else {
             // Everything lies below the floor; the floor can stand exactly at the end of all segments only when
             // cleanup ran ahead of appending, which it never does.
@@ -205,10 +205,21 @@ impl SegmentManager {
         self.directory.join(file_name::segment(base))
     }
 
+    /// How many segments lie wholly below `floor`. Those may overlap, so this is no matter for a binary search.
+    fn count_below(&self, floor: u64) -> usize {
+        self.headers.iter().take_while(|header| header.end() <= floor).count()
+    }
+
     /// Forgets the segments that lie wholly below `floor`, but never the last, and names them, oldest first.
     pub(crate) fn forget_below(&mut self, floor: u64) -> Vec<u64> {
-        let below = self.headers.partition_point(|header| header.end() <= floor);
-        let count = below.min(self.headers.len().saturating_sub(1));
+        let count = self.count_below(floor).min(self.headers.len().saturating_sub(1));
+        self.headers.drain(..count).map(|header| header.base).collect()
+    }
+
+    /// The same, but keeps the segment at `base` and all behind it.
+    pub(crate) fn forget_below_and_before(&mut self, floor: u64, base: u64) -> Vec<u64> {
+        let before = self.headers.partition_point(|header| header.base < base);
+        let count = self.count_below(floor).min(before);
         self.headers.drain(..count).map(|header| header.base).collect()
     }
 

@@ -50,6 +50,14 @@ impl SegmentFile {
         Ok(CommitRecord::decode(&bytes, self.header.base, self.header.id).map(|(record, _)| record))
     }
 
+    /// The first offset that the file does not reach, at most the end of the segment: the header may claim more than
+    /// the file holds.
+    pub(crate) fn data_end(&self) -> Result<u64> {
+        let length = self.file.len().map_err(|source| Error::io("stat", &self.path, source))?;
+        let data = length.saturating_sub(self.header.position_of(self.header.base));
+        Ok(self.header.base.saturating_add(data).min(self.header.end()))
+    }
+
     /// Fills `into` from `offset` on; what lies behind the file's end reads as zeros.
     pub(crate) fn read(&self, into: &mut [u8], offset: u64, cache: Cache) -> Result<()> {
         let position = self.header.position_of(offset);
@@ -200,6 +208,10 @@ impl Walk {
                     let max = self.limit.saturating_sub(offset);
                     Item::Bad { at: offset, kind: CorruptionKind::Length { found: bytes as u64, max } }
                 }
+                Step::Need(bytes) if !self.may_be_there(offset, bytes)? => {
+                    let max = self.segment.data_end()?.saturating_sub(offset);
+                    Item::Bad { at: offset, kind: CorruptionKind::Length { found: bytes as u64, max } }
+                }
                 Step::Need(bytes) => {
                     self.window.fill(&self.segment, offset, bytes, self.cache, self.limit)?;
                     continue;
@@ -214,6 +226,13 @@ impl Walk {
                 Step::Bad(kind) => Item::Bad { at: offset, kind },
             });
         }
+    }
+
+    /// Whether the file may hold `bytes` from `offset` on, give or take a chunk that reads as zeros: memory is not taken
+    /// on the word of a length alone.
+    fn may_be_there(&self, offset: u64, bytes: usize) -> Result<bool> {
+        let unproven = bytes.saturating_sub(self.window.chunk) as u64;
+        Ok(unproven == 0 || offset.saturating_add(unproven) <= self.segment.data_end()?)
     }
 
     /// The payload of the record that was the last item.

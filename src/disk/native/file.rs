@@ -153,7 +153,8 @@ impl WriteFile for NativeFile {
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<bool> {
-        if self.len()? > bytes {
+        let before = self.len()?;
+        if before > bytes {
             self.buffered.set_len(bytes)?;
         }
         match sys::allocate(self.buffered.as_fd(), 0, 0, bytes) {
@@ -162,7 +163,11 @@ impl WriteFile for NativeFile {
                 self.buffered.set_len(bytes)?;
                 Ok(false)
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                // The file system may have reserved all the room there was before it found that it is not enough.
+                self.buffered.set_len(before.min(bytes))?;
+                Err(error)
+            }
         }
     }
 
