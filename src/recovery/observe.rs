@@ -100,7 +100,7 @@ pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool
             });
         }
     }
-    let seen = Seen { floor, mark, known_durable, has_fault, behind_fault };
+    let seen = Seen { floor, mark, known_durable, past_faults, has_fault, behind_fault };
     look_through(disk, segments, seen)
 }
 
@@ -108,11 +108,12 @@ struct Seen {
     floor: u64,
     mark: Option<Mark>,
     known_durable: u64,
+    past_faults: bool,
     has_fault: bool,
     behind_fault: Vec<u64>,
 }
 
-fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Result<Observation> {
+fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: Seen) -> Result<Observation> {
     let open = |header: &SegmentHeader| SegmentFile::open(disk, *header);
     let headers = segments.headers();
     let mut index = if seen.has_fault {
@@ -128,6 +129,14 @@ fn look_through(disk: &dyn ReadDisk, segments: SegmentManager, seen: Seen) -> Re
         index -= 1;
         tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
     }
+    // The floor excuses segments below it from fitting together, but not those that would be kept again.
+    if let Some(misfit) = segments.find_misfit(index, &[]) {
+        if !seen.past_faults {
+            return Err(misfit.error);
+        }
+        seen.behind_fault.extend(segments.forget_from(misfit.sound));
+    }
+    let headers = segments.headers();
     let bad = tail.bad.0;
     let mut evidence = Vec::new();
     let mut rest = super::search::Rest::default();

@@ -126,7 +126,12 @@ impl SegmentManager {
         if first.base > floor {
             return Some(Fault { sound: 0, error: self.missing(floor) });
         }
-        for (index, header) in self.headers.iter().enumerate().skip(kept) {
+        self.find_misfit(kept, short)
+    }
+
+    /// The first place from segment number `from` on where a segment does not begin where the one before it ends.
+    pub(crate) fn find_misfit(&self, from: usize, short: &[u64]) -> Option<Fault> {
+        for (index, header) in self.headers.iter().enumerate().skip(from) {
             let next = self.headers.get(index + 1);
             if next.is_some() && short.contains(&header.base) {
                 let range = header.base..header.end();
