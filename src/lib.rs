@@ -38,5 +38,5 @@ pub use store::{
 #[cfg(feature = "sim")]
 #[doc(hidden)]
 pub mod sim {
-    pub use crate::disk::sim::{Failure, Injected, SimDisk};
+    pub use crate::disk::sim::{Failure, FlushFailure, Injected, SimDisk};
 }

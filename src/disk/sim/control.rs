@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use fastrand::Rng;
 
 use super::disk::SimHandle;
-use super::fault::{Failure, Injected};
+use super::fault::{Failure, FlushFailure, Injected};
 use super::names::{Edit, InodeNumber, Target, folder_name};
 use super::state::{Shared, State};
 use crate::disk::{Disk, Folder};
@@ -41,6 +41,11 @@ impl SimDisk {
         Self { shared: Arc::new(Shared::new(state)) }
     }
 
+    /// Takes every decision from here on from `seed`.
+    pub fn reseed(&self, seed: u64) {
+        self.shared.lock().rng = Rng::with_seed(seed);
+    }
+
     /// The machine stops: un-flushed content and names survive or not, each alone. All handles are dead afterwards,
     /// planned faults are forgotten. The room, lies, short writes and overwrite behaviour stay.
     pub fn power_cut(&self) {
@@ -48,9 +53,30 @@ impl SimDisk {
         self.shared.announced.notify_all();
     }
 
-    /// The process ends at once: everything written stays, un-flushed. Handles and plans as after a power cut.
+    /// The process ends at once: everything written stays, un-flushed. Handles and plans as after a power cut. A log
+    /// write that the process died in may land later; until then the file's lock is held.
     pub fn process_kill(&self) {
-        self.shared.lock().begin_boot();
+        self.shared.lock().process_kill();
+        self.shared.announced.notify_all();
+    }
+
+    /// Whether a write of a killed process has still to land.
+    #[must_use]
+    pub fn is_write_in_flight(&self) -> bool {
+        self.shared.lock().landing.is_some()
+    }
+
+    /// How many things a power cut would decide at this moment: un-flushed sectors whose content differs from the
+    /// durable one, lengths, and changes of names.
+    #[must_use]
+    pub fn undecided(&self) -> usize {
+        self.shared.lock().undecided()
+    }
+
+    /// A power cut that keeps exactly the undecided things for which `keeps` says so, by their number from 0, and drops
+    /// the others. Nothing is torn.
+    pub fn power_cut_keeping(&self, keeps: &mut dyn FnMut(usize) -> bool) {
+        self.shared.lock().power_cut_keeping(keeps);
         self.shared.announced.notify_all();
     }
 
@@ -94,6 +120,33 @@ impl SimDisk {
     /// Whether flushes of content say that they are done and do nothing.
     pub fn lying_flush(&self, on: bool) {
         self.shared.lock().faults.lying_flush = on;
+    }
+
+    /// What a flush that fails leaves behind.
+    pub fn flush_failure(&self, how: FlushFailure) {
+        self.shared.lock().faults.flush_failure = how;
+    }
+
+    /// The first write from the `nth` operation on goes to another place, of this file or another, and says OK.
+    pub fn misdirect_write(&self, nth: u64) {
+        let mut state = self.shared.lock();
+        state.faults.misdirect_write = Some(state.faults.operations() + nth);
+    }
+
+    /// The first read of content from the `nth` operation on gives what stands at another place of the file.
+    pub fn misdirect_read(&self, nth: u64) {
+        let mut state = self.shared.lock();
+        state.faults.misdirect_read = Some(state.faults.operations() + nth);
+    }
+
+    /// Changes bytes at rest, on the device and in the cache: each byte from `position` on is combined with one of `mask`
+    /// by exclusive or. Says whether any byte of the file was changed.
+    pub fn rot(&self, name: &str, position: usize, mask: &[u8]) -> bool {
+        let mut state = self.shared.lock();
+        let Some(inode) = file(&state, name) else { return false };
+        let changed = state.inode_mut(inode).rot(position, mask);
+        state.faults.injected.rotten += changed;
+        changed > 0
     }
 
     /// Whether durable bytes that are written again with the same value survive a power cut in that write. On at first;

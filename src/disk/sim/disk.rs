@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::fault::met;
 use super::file::SimFile;
@@ -156,6 +156,17 @@ impl Disk for SimHandle {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the folder is locked"));
         }
         Ok(Box::new(SimFolderLock { shared: Arc::clone(&self.shared), boot: self.boot, folder }))
+    }
+
+    /// Drawn from the seed, so that a history repeats byte for byte.
+    fn new_identity(&self) -> [u8; 16] {
+        let mut identity = [0; 16];
+        self.shared.lock().rng.fill(&mut identity);
+        identity
+    }
+
+    fn now(&self) -> SystemTime {
+        self.shared.lock().now()
     }
 
     fn log_writer(&self, options: &LogWriterOptions) -> io::Result<Box<dyn LogWriter>> {

@@ -13,6 +13,18 @@ pub enum Failure {
     Forever,
 }
 
+/// What a flush that fails leaves behind: each file system has its way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FlushFailure {
+    /// Any of the sectors are lost for good, and the cache shows them and calls them clean: ext4 and xfs.
+    #[default]
+    CacheKeeps,
+    /// The same sectors are lost, and the cache shows the old content again: btrfs.
+    Reverts,
+    /// The flush says OK, and the next one of the same file has the error: ext4 with `data=journal`.
+    ReportedLate,
+}
+
 /// Faults that were really injected; a plan that was never reached counts nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Injected {
@@ -30,6 +42,14 @@ pub struct Injected {
     pub names_dropped: u64,
     /// Log writes that did only part of their work at first.
     pub short_writes: u64,
+    /// Flushes that said OK and did nothing, or lost what they were for.
+    pub lies: u64,
+    /// Writes and reads that went to another place than they were for.
+    pub misdirected: u64,
+    /// Bytes changed at rest.
+    pub rotten: u64,
+    /// Writes of a killed process that landed after the next one had begun.
+    pub late_landings: u64,
 }
 
 impl Injected {
@@ -43,6 +63,10 @@ impl Injected {
             + self.sectors_garbage
             + self.names_dropped
             + self.short_writes
+            + self.lies
+            + self.misdirected
+            + self.rotten
+            + self.late_landings
     }
 }
 
@@ -84,6 +108,10 @@ pub(super) struct Faults {
     pub(super) room: Option<u64>,
     pub(super) short_writes: bool,
     pub(super) lying_flush: bool,
+    pub(super) flush_failure: FlushFailure,
+    /// The operation from which on the next write, or read, goes to another place.
+    pub(super) misdirect_write: Option<u64>,
+    pub(super) misdirect_read: Option<u64>,
     /// Bytes may be damaged although they are rewritten with the same value.
     pub(super) damages_rewrites: bool,
 }
@@ -122,7 +150,18 @@ impl Faults {
     pub(super) fn clear_plans(&mut self) {
         self.plans.clear();
         self.crash_at = None;
+        self.misdirect_write = None;
+        self.misdirect_read = None;
         self.frozen = false;
+    }
+
+    /// Whether a plan to misdirect is due; then it is done with.
+    pub(super) fn is_due(plan: &mut Option<u64>, now: u64) -> bool {
+        let due = plan.is_some_and(|at| at <= now);
+        if due {
+            *plan = None;
+        }
+        due
     }
 
     pub(super) fn is_frozen(&self) -> bool {

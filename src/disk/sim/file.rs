@@ -35,6 +35,7 @@ impl SimFile {
         state.begin_whole(self.boot)?;
         // Past the longest possible file there is nothing to read.
         let position = usize::try_from(position).unwrap_or(usize::MAX);
+        let position = state.read_position(self.inode, position, into.len());
         Ok(state.inode(self.inode).read(into, position, past_cache))
     }
 }
@@ -114,6 +115,9 @@ impl WriteFile for SimFile {
     fn try_lock(&self) -> io::Result<bool> {
         let mut state = self.shared.lock();
         state.check(self.boot)?;
+        if state.waits_for_landing(self.inode) {
+            return Ok(false);
+        }
         let holder = &mut state.inode_mut(self.inode).locked_by;
         Ok(*holder.get_or_insert(self.handle) == self.handle)
     }

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use fastrand::Rng;
@@ -39,13 +40,16 @@ pub(super) struct Content {
 /// A file, whatever its names.
 #[derive(Clone, Debug)]
 pub(super) struct Inode {
-    written: Content,
-    durable: Content,
+    /// Shared as long as they are equal, and with snapshots.
+    written: Arc<Content>,
+    durable: Arc<Content>,
     /// Written and not flushed.
     dirty: BTreeMap<usize, Dirt>,
     /// Taken for flushed by the cache although the device holds the old content: what a failed flush leaves.
     lost: BTreeSet<usize>,
     pub(super) modified: SystemTime,
+    /// The error that the next flush is to have, for a flush before it that said OK.
+    pub(super) late_error: Option<i32>,
     /// The handle that holds the lock.
     pub(super) locked_by: Option<u64>,
     /// Announcements on the shared page.
@@ -55,11 +59,12 @@ pub(super) struct Inode {
 impl Inode {
     pub(super) fn new(modified: SystemTime) -> Self {
         Self {
-            written: Content::default(),
-            durable: Content::default(),
+            written: Arc::default(),
+            durable: Arc::default(),
             dirty: BTreeMap::new(),
             lost: BTreeSet::new(),
             modified,
+            late_error: None,
             locked_by: None,
             announcements: 0,
         }
@@ -72,7 +77,7 @@ impl Inode {
     /// Puts `bytes` in place of everything, durable at once.
     pub(super) fn replace(&mut self, bytes: Vec<u8>) {
         let real = vec![true; bytes.len().div_ceil(BLOCK_BYTES)];
-        self.written = Content { bytes, real };
+        self.written = Arc::new(Content { bytes, real });
         self.durable = self.written.clone();
         self.dirty.clear();
         self.lost.clear();
@@ -81,7 +86,7 @@ impl Inode {
     /// Makes the file longer; the new part is reserved, not written.
     pub(super) fn grow(&mut self, bytes: usize) {
         if bytes > self.written.bytes.len() {
-            self.written.resize(bytes);
+            Arc::make_mut(&mut self.written).resize(bytes);
         }
     }
 
@@ -91,9 +96,10 @@ impl Inode {
         }
         let end = position + bytes.len();
         self.grow(end);
-        self.written.bytes[position..end].copy_from_slice(bytes);
+        let written = Arc::make_mut(&mut self.written);
+        written.bytes[position..end].copy_from_slice(bytes);
         for sector in sectors(position, bytes.len()) {
-            self.written.real[sector / SECTORS_PER_BLOCK] = true;
+            written.real[sector / SECTORS_PER_BLOCK] = true;
             self.lost.remove(&sector);
             let now = self.dirty.entry(sector).or_insert(dirt);
             if dirt == Dirt::Write {
@@ -142,70 +148,135 @@ impl Inode {
 
     /// A good flush of the whole file.
     pub(super) fn flush(&mut self) {
-        self.durable.resize(self.written.bytes.len());
+        if self.lost.is_empty() {
+            self.durable = Arc::clone(&self.written);
+            self.dirty.clear();
+            return;
+        }
+        let durable = Arc::make_mut(&mut self.durable);
+        durable.resize(self.written.bytes.len());
         for sector in std::mem::take(&mut self.dirty).into_keys() {
-            self.durable.put(sector, &self.written.sector(sector), true);
+            durable.put(sector, &self.written.sector(sector), true);
         }
     }
 
     /// A good flush of a range, and of as much of the length as it needs.
     pub(super) fn flush_range(&mut self, position: usize, bytes: usize) {
         let end = (position + bytes).min(self.written.bytes.len());
-        self.durable.resize(end.max(self.durable.bytes.len()));
-        for sector in self.dirty_in(sectors(position, bytes)) {
-            self.durable.put(sector, &self.written.sector(sector), true);
+        let dirty = self.dirty_in(sectors(position, bytes));
+        if dirty.len() == self.dirty.len() && end == self.written.bytes.len() {
+            return self.flush();
+        }
+        let durable = Arc::make_mut(&mut self.durable);
+        durable.resize(end.max(durable.bytes.len()));
+        for sector in dirty {
+            durable.put(sector, &self.written.sector(sector), true);
             self.dirty.remove(&sector);
         }
     }
 
     /// A flush that failed: none of it is durable, and some of it, often all, never will be.
-    pub(super) fn fail_flush(&mut self, range: Range<usize>, rng: &mut Rng) {
+    pub(super) fn fail_flush(&mut self, range: Range<usize>, reverts: bool, rng: &mut Rng) {
         let percent = if rng.bool() { 100 } else { draw_percent(rng) };
         for sector in self.dirty_in(sectors(range.start, range.len())) {
-            if happens(rng, percent) {
-                self.dirty.remove(&sector);
+            if !happens(rng, percent) {
+                continue;
+            }
+            self.dirty.remove(&sector);
+            if reverts {
+                let old = self.durable.sector(sector);
+                Arc::make_mut(&mut self.written).put(sector, &old, false);
+            } else {
                 self.lost.insert(sector);
             }
         }
     }
 
+    /// Changes bytes where they are, in the cache and on the device. Gives how many.
+    pub(super) fn rot(&mut self, position: usize, mask: &[u8]) -> u64 {
+        let mut changed = 0;
+        for content in [&mut self.written, &mut self.durable] {
+            let content = Arc::make_mut(content);
+            let from = position.min(content.bytes.len());
+            changed = 0;
+            for (byte, mask) in content.bytes[from..].iter_mut().zip(mask) {
+                *byte ^= mask;
+                changed += u64::from(*mask != 0);
+            }
+        }
+        changed
+    }
+
     /// The kernel wrote the sector back by itself at this moment: later cuts fall back to this state at the oldest.
     pub(super) fn write_back(&mut self, position: usize) {
         let sector = position / SECTOR_BYTES;
-        self.durable.put(sector, &self.written.sector(sector), true);
+        Arc::make_mut(&mut self.durable).put(sector, &self.written.sector(sector), true);
+    }
+
+    /// The sectors that a power cut would decide about.
+    fn undecided_sectors(&self) -> impl Iterator<Item = usize> {
+        self.dirty
+            .keys()
+            .copied()
+            .filter(|sector| self.written.sector(*sector) != self.durable.sector(*sector))
+    }
+
+    /// How many things a power cut would decide: the length, and sectors.
+    pub(super) fn undecided(&self) -> usize {
+        let length = usize::from(self.written.bytes.len() != self.durable.bytes.len());
+        length + self.undecided_sectors().count()
+    }
+
+    /// A power cut that keeps what it is told to, asked for each undecided thing in turn.
+    pub(super) fn power_cut_keeping(&mut self, keeps: &mut dyn FnMut() -> bool) {
+        let mut left = self.durable.clone();
+        if self.written.bytes.len() != self.durable.bytes.len() && keeps() {
+            Arc::make_mut(&mut left).resize(self.written.bytes.len());
+        }
+        for sector in self.undecided_sectors().collect::<Vec<_>>() {
+            if keeps() {
+                Arc::make_mut(&mut left).put(sector, &self.written.sector(sector), true);
+            }
+        }
+        self.settle(left);
+    }
+
+    fn settle(&mut self, left: Arc<Content>) {
+        self.written = Arc::clone(&left);
+        self.durable = left;
+        self.dirty.clear();
+        self.lost.clear();
+        self.late_error = None;
     }
 
     /// Leaves what a power cut leaves.
     pub(super) fn power_cut(&mut self, rng: &mut Rng, damages_rewrites: bool, injected: &mut Injected) {
-        let mut left = self.durable.clone();
-        if rng.bool() {
-            left.resize(self.written.bytes.len());
+        let mut left = Arc::clone(&self.durable);
+        if rng.bool() && left.bytes.len() != self.written.bytes.len() {
+            Arc::make_mut(&mut left).resize(self.written.bytes.len());
         }
         let percent_kept = draw_percent(rng);
         for (&sector, &dirt) in &self.dirty {
             let new = self.written.sector(sector);
             let old = self.durable.sector(sector);
             if happens(rng, percent_kept) {
-                left.put(sector, &new, true);
+                Arc::make_mut(&mut left).put(sector, &new, true);
                 continue;
             }
             match rng.u8(0..5) {
                 0 => {
-                    left.put(sector, &torn(&new, &old, dirt, rng), true);
+                    Arc::make_mut(&mut left).put(sector, &torn(&new, &old, dirt, rng), true);
                     injected.sectors_torn += u64::from(new != old);
                 }
                 1 if dirt == Dirt::Write => {
                     let whole = damages_rewrites || !self.durable.is_real(sector);
-                    left.put(sector, &garbage(&new, &old, whole, rng), true);
+                    Arc::make_mut(&mut left).put(sector, &garbage(&new, &old, whole, rng), true);
                     injected.sectors_garbage += u64::from(whole || new != old);
                 }
                 _ => injected.sectors_dropped += u64::from(new != old),
             }
         }
-        self.written = left.clone();
-        self.durable = left;
-        self.dirty.clear();
-        self.lost.clear();
+        self.settle(left);
     }
 
     fn dirty_in(&self, sectors: Range<usize>) -> Vec<usize> {

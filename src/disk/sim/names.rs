@@ -97,15 +97,27 @@ impl Names {
         self.changes.retain(|change| !change.is_empty());
     }
 
+    /// How many changes a power cut would decide about.
+    pub(super) fn undecided(&self) -> usize {
+        self.changes.len()
+    }
+
     /// Leaves what a power cut leaves.
     pub(super) fn power_cut(&mut self, rng: &mut Rng, injected: &mut Injected) {
         // All or none often: a fair coin for each of many changes would never show these.
         let kept_of_four = [0, 1, 2, 3, 4][rng.usize(0..5)];
+        self.power_cut_keeping(&mut || {
+            let keeps = rng.u8(0..4) < kept_of_four;
+            injected.names_dropped += u64::from(!keeps);
+            keeps
+        });
+    }
+
+    /// A power cut that keeps what it is told to, asked for each change in turn.
+    pub(super) fn power_cut_keeping(&mut self, keeps: &mut dyn FnMut() -> bool) {
         for change in std::mem::take(&mut self.changes) {
-            if rng.u8(0..4) < kept_of_four {
+            if keeps() {
                 change.iter().for_each(|edit| apply(&mut self.durable, edit));
-            } else {
-                injected.names_dropped += 1;
             }
         }
         for folder in [Folder::Cursors, Folder::Cut] {

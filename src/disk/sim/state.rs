@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime};
 
 use fastrand::Rng;
 
-use super::fault::{Broken, Faults, met};
+use super::fault::{Broken, Faults, FlushFailure, met};
 use super::inode::{Dirt, Inode, SECTOR_BYTES};
 use super::names::{Edit, InodeNumber, Names, Target};
-use crate::disk::Folder;
+use crate::disk::{BLOCK_BYTES, Folder};
 
 /// Longer files are refused with `EFBIG`: they live in memory.
 const FILE_BYTES_MAX: usize = 1 << 30;
@@ -42,6 +42,14 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// A log write that a killed process had in flight. The device goes on with it, and its file stays locked.
+#[derive(Clone, Debug)]
+pub(super) struct Landing {
+    file: InodeNumber,
+    position: usize,
+    bytes: Vec<u8>,
+}
+
 /// What the disk holds.
 #[derive(Clone)]
 pub(super) struct State {
@@ -54,6 +62,7 @@ pub(super) struct State {
     pub(super) rng: Rng,
     /// The time at operation 0, apart from the seconds that operations take.
     clock: SystemTime,
+    pub(super) landing: Option<Landing>,
 }
 
 impl State {
@@ -67,6 +76,7 @@ impl State {
             faults: Faults::default(),
             rng: Rng::with_seed(seed),
             clock: SystemTime::UNIX_EPOCH,
+            landing: None,
         }
     }
 
@@ -134,7 +144,12 @@ impl State {
         bytes: &[u8],
     ) -> io::Result<()> {
         let broken = self.begin(boot)?;
-        let position = met(broken, bounded(position, bytes.len()))?;
+        let mut position = met(broken, bounded(position, bytes.len()))?;
+        let mut file = file;
+        let now = self.faults.operations();
+        if Faults::is_due(&mut self.faults.misdirect_write, now) && broken.is_none() {
+            (file, position) = self.elsewhere(file, position, bytes.len());
+        }
         let now = self.now();
         let length = self.inode(file).bytes().len();
         let missing = self.missing((position + bytes.len()).saturating_sub(length));
@@ -143,6 +158,7 @@ impl State {
         inode.modified = now;
         if let Some(broken) = broken {
             inode.write_part(position, fitting, &mut self.rng);
+            self.landing = broken.crash.then(|| Landing { file, position, bytes: fitting.to_vec() });
             return Err(broken.error());
         }
         inode.write(position, fitting, Dirt::Write);
@@ -188,12 +204,22 @@ impl State {
             // A machine that stops has told the cache nothing.
             if !broken.crash {
                 let (position, bytes) = range.unwrap_or((0, inode.bytes().len()));
-                inode.fail_flush(position..position + bytes, &mut self.rng);
+                let how = self.faults.flush_failure;
+                let reverts = how == FlushFailure::Reverts;
+                inode.fail_flush(position..position + bytes, reverts, &mut self.rng);
+                if how == FlushFailure::ReportedLate {
+                    inode.late_error = broken.error().raw_os_error();
+                    self.faults.injected.lies += 1;
+                    return Ok(());
+                }
             }
             return Err(broken.error());
         }
+        if let Some(late) = inode.late_error.take() {
+            return Err(errno(late));
+        }
         match range {
-            _ if self.faults.lying_flush => {}
+            _ if self.faults.lying_flush => self.faults.injected.lies += 1,
             Some((position, bytes)) => inode.flush_range(position, bytes),
             None => inode.flush(),
         }
@@ -219,6 +245,63 @@ impl State {
         self.clock = now - Duration::from_secs(self.faults.operations());
     }
 
+    /// The process is gone; what it had in flight may land later.
+    pub(super) fn process_kill(&mut self) {
+        let landing = self.landing.take().filter(|_| self.rng.bool());
+        self.begin_boot();
+        self.landing = landing.filter(|landing| self.inodes.contains_key(&landing.file));
+    }
+
+    /// Whether the file is locked by a write that has still to land. Who asks once finds it landed the next time.
+    pub(super) fn waits_for_landing(&mut self, file: InodeNumber) -> bool {
+        let Some(landing) = self.landing.take_if(|landing| landing.file == file) else { return false };
+        self.faults.injected.late_landings += 1;
+        self.inode_mut(file).write(landing.position, &landing.bytes, Dirt::Write);
+        true
+    }
+
+    /// Another place with as many bytes, where there is one.
+    fn elsewhere(&mut self, file: InodeNumber, position: usize, bytes: usize) -> (InodeNumber, usize) {
+        let others: Vec<InodeNumber> = self.names.files().map(|(_, _, inode)| inode).collect();
+        let other = others.get(self.rng.usize(..others.len().max(1))).copied().unwrap_or(file);
+        let room = self.inode(other).bytes().len().saturating_sub(bytes) / BLOCK_BYTES;
+        if room == 0 {
+            return (file, position);
+        }
+        let there = self.rng.usize(..room) * BLOCK_BYTES;
+        self.faults.injected.misdirected += u64::from((other, there) != (file, position));
+        (other, there)
+    }
+
+    /// Where a read that is to be misdirected reads.
+    pub(super) fn read_position(&mut self, file: InodeNumber, position: usize, bytes: usize) -> usize {
+        let now = self.faults.operations();
+        if !Faults::is_due(&mut self.faults.misdirect_read, now) {
+            return position;
+        }
+        let room = self.inode(file).bytes().len().saturating_sub(bytes) / SECTOR_BYTES;
+        let there = self.rng.usize(..room + 1) * SECTOR_BYTES;
+        self.faults.injected.misdirected += u64::from(there != position);
+        there
+    }
+
+    pub(super) fn undecided(&self) -> usize {
+        self.names.undecided() + self.inodes.values().map(Inode::undecided).sum::<usize>()
+    }
+
+    pub(super) fn power_cut_keeping(&mut self, keeps: &mut dyn FnMut(usize) -> bool) {
+        let mut number = 0;
+        let mut keeps_next = || {
+            number += 1;
+            keeps(number - 1)
+        };
+        self.names.power_cut_keeping(&mut keeps_next);
+        for inode in self.inodes.values_mut() {
+            inode.power_cut_keeping(&mut keeps_next);
+        }
+        self.begin_boot();
+    }
+
     pub(super) fn power_cut(&mut self) {
         let Self { inodes, names, rng, faults, .. } = self;
         names.power_cut(rng, &mut faults.injected);
@@ -231,6 +314,7 @@ impl State {
     /// Ends all handles; what was written stays.
     pub(super) fn begin_boot(&mut self) {
         self.boot += 1;
+        self.landing = None;
         self.faults.clear_plans();
         let reachable = self.names.reachable();
         self.inodes.retain(|number, _| reachable.contains(number));
