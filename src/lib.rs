@@ -11,6 +11,8 @@ mod journal;
 mod position;
 mod recovery;
 mod segment;
+#[cfg(feature = "sim")]
+mod simulator;
 #[cfg(feature = "store")]
 mod store;
 
@@ -39,4 +41,9 @@ pub use store::{
 #[doc(hidden)]
 pub mod sim {
     pub use crate::disk::sim::{Failure, FlushFailure, Injected, SimDisk};
+
+    /// Histories made from numbers, and their judge.
+    pub mod simulator {
+        pub use crate::simulator::{Campaign, Failure, Figures, Profile, Step};
+    }
 }

@@ -31,6 +31,11 @@ pub(crate) struct OpenCommit {
 }
 
 impl OpenCommit {
+    /// Whether all its records were seen.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.records_seen == self.record.records
+    }
+
     /// The first offset behind the commit.
     pub(crate) fn end(&self) -> u64 {
         self.start + self.record.bytes
@@ -48,6 +53,9 @@ pub(crate) enum Step {
     Record { offset: u64, header: RecordHeader },
     /// The commit that was open is complete.
     CommitEnd { end: u64 },
+    /// Zeros up to a block's end and a commit behind them, met by a scan that does not know which commit it is in: the
+    /// padding of that commit, or a commit that never reached the disk.
+    Padding { from: u64, end: u64 },
     /// No commit fits behind this place any more.
     SegmentEnd,
     /// What stands at [`Scan::offset`] is not what must stand there. The scan stays where it is.
@@ -108,6 +116,11 @@ impl Scan {
             State::Inside(commit) => Some(commit),
             State::Between | State::Unknown => None,
         }
+    }
+
+    /// Whether the scan began inside a commit and has not seen another one begin.
+    pub(crate) fn is_unknown(&self) -> bool {
+        matches!(self.state, State::Unknown)
     }
 
     /// What the next commit must say, once a commit was seen whole.
@@ -256,12 +269,18 @@ impl Scan {
                 self.offset += header.record_bytes() as u64;
                 Step::Record { offset, header }
             }
-            Err(Step::Bad(kind)) => self.skip_padding(bytes).unwrap_or(Step::Bad(kind)),
-            Err(step) => step,
+            // Padding that is shorter than a header runs into the next commit, and the two together look like a header of
+            // any length: what decides is asked for first.
+            Err(Step::Need(record)) => match self.skip_padding(bytes) {
+                Some(Step::Need(padding)) => Step::Need(record.min(padding)),
+                Some(step) => step,
+                None => Step::Need(record),
+            },
+            Err(step) => self.skip_padding(bytes).unwrap_or(step),
         }
     }
 
-    /// Zeros up to a block's end, and a commit there, are the padding of the commit that was entered in its middle.
+    /// Zeros up to a block's end, and a commit there, look like the padding of the commit that was entered in its middle.
     fn skip_padding(&mut self, bytes: &[u8]) -> Option<Step> {
         let end = self.offset.next_multiple_of(CAPACITY_UNIT);
         let padding = usize::try_from(end - self.offset).ok()?;
@@ -269,16 +288,18 @@ impl Scan {
             return None;
         }
         let needed = padding + COMMIT_RECORD_BYTES;
-        let Some((zeros, commit)) = bytes.get(..needed).and_then(|bytes| bytes.split_at_checked(padding))
-        else {
-            return Some(Step::Need(needed));
-        };
-        if !is_zero(zeros) || CommitRecord::decode(commit, end, self.id).is_none() {
+        if !is_zero(bytes.get(..padding.min(bytes.len())).unwrap_or_default()) {
             return None;
         }
-        self.offset = end;
+        let Some((_, commit)) = bytes.get(..needed).and_then(|bytes| bytes.split_at_checked(padding)) else {
+            return Some(Step::Need(needed));
+        };
+        if CommitRecord::decode(commit, end, self.id).is_none() {
+            return None;
+        }
+        let from = std::mem::replace(&mut self.offset, end);
         self.state = State::Between;
-        Some(Step::CommitEnd { end })
+        Some(Step::Padding { from, end })
     }
 }
 
@@ -332,162 +353,4 @@ pub(crate) fn find_commit(bytes: &[u8], offset: u64, id: JournalId) -> Option<(u
 
 #[cfg(test)]
 #[expect(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "small numbers of a test")]
-mod tests {
-    use super::*;
-    use crate::format::record::{RecordKind, UnplacedHeader};
-
-    const ID: JournalId = JournalId([1; 16]);
-
-    /// A commit of the given payloads at `offset`; `true` continues into the next record.
-    fn commit(
-        offset: u64,
-        expected: Expected,
-        payloads: &[(&[u8], bool)],
-        padded_to: Option<u64>,
-    ) -> Vec<u8> {
-        let records: usize = payloads.iter().map(|(payload, _)| RECORD_HEADER_BYTES + payload.len()).sum();
-        let bytes = padded_to.unwrap_or((COMMIT_RECORD_BYTES + records) as u64);
-        let record = CommitRecord {
-            clean: false,
-            records: payloads.len() as u32,
-            bytes,
-            number: expected.number,
-            durable_below: expected.durable_below,
-            chain: expected.chain,
-        };
-        let mut image = record.encode(offset, ID).0.to_vec();
-        for (payload, continues) in payloads {
-            let header = UnplacedHeader::new(payload, RecordKind::Payload { continues: *continues });
-            let at = offset + image.len() as u64;
-            image.extend(header.place(at, ID));
-            image.extend(*payload);
-        }
-        image.resize(bytes as usize, 0);
-        image
-    }
-
-    fn origin() -> Expected {
-        Expected { number: 0, chain: Chain::origin(ID), durable_below: 0 }
-    }
-
-    /// Steps over `image`, giving never more bytes than were asked for.
-    fn steps(mut scan: Scan, image: &[u8]) -> (Vec<Step>, Scan) {
-        let mut found = Vec::new();
-        let mut given = 0;
-        loop {
-            let start = (scan.offset() as usize).min(image.len());
-            let step = scan.step(&image[start..(start + given).min(image.len())]);
-            match step {
-                Step::Need(bytes) if start + bytes > image.len() => {
-                    found.push(step);
-                    return (found, scan);
-                }
-                Step::Need(bytes) => {
-                    assert!(bytes > given, "asked for what it had");
-                    given = bytes;
-                }
-                Step::Bad(_) | Step::SegmentEnd => {
-                    found.push(step);
-                    return (found, scan);
-                }
-                _ => {
-                    found.push(step);
-                    given = 0;
-                }
-            }
-        }
-    }
-
-    fn two_commits() -> Vec<u8> {
-        let mut image = commit(0, origin(), &[(b"a", false), (b"bb", true), (b"", false)], None);
-        let (_, scan) = steps(Scan::at_commit(ID, 0, 1 << 20, Some(origin())), &image);
-        let next = scan.expected().unwrap();
-        assert_eq!((next.number, next.durable_below), (1, image.len() as u64));
-        image.extend(commit(image.len() as u64, next, &[(b"ccc", false)], None));
-        image
-    }
-
-    #[test]
-    fn whole_commits_are_stepped_through_to_the_zeros_behind_them() {
-        let mut image = two_commits();
-        image.resize(8192, 0);
-        let (found, _) = steps(Scan::at_commit(ID, 0, 8192, None), &image);
-        let records = found.iter().filter(|step| matches!(step, Step::Record { .. })).count();
-        assert_eq!(records, 4);
-        assert_eq!(found.last(), Some(&Step::Bad(CorruptionKind::Missing)));
-    }
-
-    #[test]
-    fn a_cut_image_never_gives_a_record_that_is_not_whole() {
-        let image = two_commits();
-        for length in 0..image.len() {
-            let mut cut = image[..length].to_vec();
-            cut.resize(8192, 0);
-            let (found, scan) = steps(Scan::at_commit(ID, 0, 8192, None), &cut);
-            for step in &found {
-                if let Step::Record { offset, header } = step {
-                    let end = *offset as usize + header.record_bytes();
-                    assert!(cut[..end] == image[..end], "length {length}");
-                }
-            }
-            if let Some(commit) = scan.open_commit() {
-                assert!(commit.whole.1 <= scan.offset());
-            }
-        }
-    }
-
-    #[test]
-    fn a_batch_is_whole_only_with_its_last_record() {
-        let image = two_commits();
-        let end_of_second = COMMIT_RECORD_BYTES + 41 + 42;
-        let mut cut = image[..end_of_second].to_vec();
-        cut.resize(8192, 0);
-        let (_, scan) = steps(Scan::at_commit(ID, 0, 8192, None), &cut);
-        let commit = scan.open_commit().unwrap();
-        assert_eq!(commit.records_seen, 2);
-        assert_eq!(commit.whole, (1, (COMMIT_RECORD_BYTES + 41) as u64));
-    }
-
-    #[test]
-    fn a_commit_with_another_number_or_chain_than_expected_is_bad() {
-        let image = commit(0, origin(), &[(b"a", false)], None);
-        for wrong in [Expected { number: 1, ..origin() }, Expected { chain: Hash([0; 32]), ..origin() }] {
-            let (found, _) = steps(Scan::at_commit(ID, 0, 8192, Some(wrong)), &image);
-            assert!(matches!(found[0], Step::Bad(_)), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn padding_must_be_zero_and_a_scan_begun_inside_steps_over_it() {
-        let mut image = commit(0, origin(), &[(b"a", false)], Some(4096));
-        image.extend(commit(4096, origin(), &[], None));
-        let (found, _) = steps(Scan::at_commit(ID, 0, 8192, None), &image);
-        assert!(found.contains(&Step::CommitEnd { end: 4096 }));
-        let (found, _) = steps(Scan::at_record(ID, COMMIT_RECORD_BYTES as u64, 8192), &image);
-        assert!(matches!(found[..2], [Step::Record { .. }, Step::CommitEnd { end: 4096 }]), "{found:?}");
-        image[4000] = 1;
-        let (found, _) = steps(Scan::at_commit(ID, 0, 8192, None), &image);
-        assert_eq!(found.last(), Some(&Step::Bad(CorruptionKind::Padding)));
-    }
-
-    #[test]
-    fn a_commit_is_found_at_any_place_behind_zeros_and_garbage() {
-        for lead in [0_usize, 1, 3, 4095, 4096, 4093 * 2 + 1, 9000] {
-            for filler in [0_u8, 0x40, 0x80] {
-                let mut image = vec![filler; lead];
-                image.extend(commit(100 + lead as u64, origin_at(100), &[], None));
-                image.extend([0; 200]);
-                let found = find_commit(&image, 100, ID);
-                assert_eq!(
-                    found.map(|(at, _)| at),
-                    Some(100 + lead as u64),
-                    "lead {lead}, filler {filler:x}"
-                );
-            }
-        }
-    }
-
-    fn origin_at(durable_below: u64) -> Expected {
-        Expected { durable_below, ..origin() }
-    }
-}
+mod tests;

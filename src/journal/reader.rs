@@ -213,7 +213,8 @@ impl JournalReader {
                 }
                 Item::Bad { at, kind } => return Ok(Error::corrupt(&path, at..limit, kind, [])),
                 Item::SegmentEnd => return Ok(Error::NotARecord { offset }),
-                Item::Record { .. } | Item::Commit { .. } | Item::CommitEnd { .. } => {}
+                Item::Record { .. } | Item::Commit { .. } | Item::CommitEnd { .. } | Item::Padding { .. } => {
+                }
             }
         }
     }

@@ -7,6 +7,7 @@ use crate::format::bytes::is_zero;
 use crate::format::scan::Scan;
 use crate::format::segment_header::{BLOCK_BYTES, CAPACITY_UNIT};
 use crate::position::{Hash, Offset};
+use crate::recovery::find_next_commit;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
 const CHUNK_BYTES: usize = 256 << 10;
@@ -84,6 +85,13 @@ impl Records {
                     self.offset = walk.offset();
                     self.is_first = false;
                 }
+                Item::Padding { from, end } => {
+                    if !records_end_at(walk.segment(), from, end)? {
+                        return Err(self.nothing_here(from, CorruptionKind::Missing));
+                    }
+                    self.offset = end;
+                    self.is_first = false;
+                }
                 Item::SegmentEnd => self.leave_segment(),
                 Item::Bad { at, kind } => self.deal_with_bad(at, kind)?,
             }
@@ -128,36 +136,81 @@ impl Records {
         let walk = self.walk.as_mut().expect("the walk that came to the bad place");
         let header = walk.segment().header;
         let sealed_end = self.reader.sealed_end(&header)?;
-        if walk.open_commit().is_none() {
-            if let Some(end) = sealed_end
-                && (end == at || only_padding(walk.segment(), at, end)?)
-            {
-                self.leave_segment();
-                return Ok(());
-            }
+        if walk.open_commit().is_none() && sealed_end == Some(at) {
+            self.leave_segment();
+            return Ok(());
+        }
+        // Who knows the commit has seen its padding with it.
+        if walk.is_unknown() {
             let durable_end = self.reader.durable().seen();
-            if sealed_end.is_none() && only_padding(walk.segment(), at, durable_end)? {
-                self.offset = durable_end;
-                self.walk = None;
+            let end = sealed_end.unwrap_or(durable_end);
+            let segment = walk.segment();
+            if only_padding(segment, at, end)? && records_end_at(segment, at, end)? {
+                match sealed_end {
+                    Some(_) => self.leave_segment(),
+                    None => {
+                        self.offset = durable_end;
+                        self.walk = None;
+                    }
+                }
                 return Ok(());
             }
         }
+        let walk = self.walk.as_mut().expect("the walk that came to the bad place");
         if walk.cache() == Cache::Through {
             walk.reread_past_cache();
             return Ok(());
         }
+        Err(self.nothing_here(at, kind))
+    }
+
+    /// The error for a place below the durable end where no valid record stands.
+    #[cold]
+    fn nothing_here(&mut self, at: u64, kind: CorruptionKind) -> Error {
+        let walk = self.walk.take().expect("the walk that came to the bad place");
         let path = walk.segment().path.clone();
-        let end = self.reader.durable().seen().min(header.end());
-        self.walk = None;
+        let end = self.reader.durable().seen().min(walk.segment().header.end());
         if self.is_first && at == self.offset {
             // Not a boundary, or damage at one: reading it alone tells which.
             let offset = Offset::new(at);
-            return Err(match self.reader.read(offset) {
-                Err(error @ (Error::NotARecord { .. } | Error::Corrupt(_))) => error,
-                _ => Error::corrupt(&path, at..end, kind, []),
-            });
+            if let Err(error @ (Error::NotARecord { .. } | Error::Corrupt(_))) = self.reader.read(offset) {
+                return error;
+            }
         }
-        Err(Error::corrupt(&path, at..end, kind, []))
+        Error::corrupt(&path, at..end, kind, [])
+    }
+}
+
+/// Whether the records of a commit that is padded up to `end` end at `from`. Only going over the segment from its
+/// beginning tells padding from a commit that was lost: both are zeros. Padding is met so only by who begins to read in
+/// the middle of a commit.
+#[cold]
+fn records_end_at(segment: &SegmentFile, from: u64, end: u64) -> Result<bool> {
+    let header = segment.header;
+    let walk_from = |at| {
+        let mut walk = Walk::new(
+            segment.clone(),
+            Scan::at_commit(header.id, at, header.end(), None),
+            Cache::Past,
+            CHUNK_BYTES,
+        );
+        walk.limit(end);
+        walk
+    };
+    let mut walk = walk_from(header.base);
+    loop {
+        let at = walk.offset();
+        if at >= from {
+            let whole = walk.open_commit().is_some_and(|commit| commit.is_complete() && commit.end() == end);
+            return Ok(at == from && (whole || from == end));
+        }
+        if let Item::Bad { at, .. } = walk.next()? {
+            // Damage before is no matter here.
+            match find_next_commit(segment, at + 1, at + 1)? {
+                (Some(next), _) if next <= from => walk = walk_from(next),
+                _ => return Ok(false),
+            }
+        }
     }
 }
 

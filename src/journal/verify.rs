@@ -168,7 +168,7 @@ impl Verify<'_> {
             }
             match walk.next()? {
                 Item::Commit { .. } => {}
-                Item::CommitEnd { .. } => self.report.commits += 1,
+                Item::CommitEnd { .. } | Item::Padding { .. } => self.report.commits += 1,
                 Item::Record { payload_bytes, .. } => self.note_record(payload_bytes, &walk),
                 Item::SegmentEnd => break,
                 Item::Bad { at, .. } if walk.open_commit().is_none() && end == Some(at) => break,

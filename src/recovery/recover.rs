@@ -111,7 +111,7 @@ fn check_sealed(disk: &dyn ReadDisk, header: SegmentHeader, start: Instant) -> R
     let kept = loop {
         match walk.next()? {
             Item::Record { .. } => records += 1,
-            Item::Commit { .. } | Item::CommitEnd { .. } => {}
+            Item::Commit { .. } | Item::CommitEnd { .. } | Item::Padding { .. } => {}
             Item::SegmentEnd => break walk.offset(),
             Item::Bad { at, .. } if Some(at) == end => break at,
             Item::Bad { at, kind } => {

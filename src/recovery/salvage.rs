@@ -89,7 +89,7 @@ impl Salvage {
                     let walk = self.walk.as_ref().expect("the walk that gave the record");
                     return Ok(Some(Salvaged::Record { offset, hash, payload: walk.payload() }));
                 }
-                Ok(Item::Commit { .. } | Item::CommitEnd { .. }) => {}
+                Ok(Item::Commit { .. } | Item::CommitEnd { .. } | Item::Padding { .. }) => {}
                 Ok(Item::SegmentEnd) => self.walk = None,
                 Ok(Item::Bad { at, kind }) => {
                     if let Some(lost) = self.step_over(at, kind)? {

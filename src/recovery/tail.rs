@@ -64,7 +64,7 @@ impl Partial {
                     left -= 1;
                 }
                 Item::Commit { .. } => {}
-                Item::CommitEnd { .. } | Item::SegmentEnd | Item::Bad { .. } => {
+                Item::CommitEnd { .. } | Item::Padding { .. } | Item::SegmentEnd | Item::Bad { .. } => {
                     let changed = std::io::Error::other("the file changed while it was read");
                     return Err(Error::io("read", &segment.path, changed));
                 }
@@ -129,7 +129,7 @@ pub(super) fn scan(segment: SegmentFile, first: bool) -> Result<Tail> {
         match walk.next() {
             Ok(Item::Commit { offset, record }) => begun = Some((offset, record)),
             Ok(Item::Record { .. }) => records += 1,
-            Ok(Item::CommitEnd { .. }) => last = begun,
+            Ok(Item::CommitEnd { .. } | Item::Padding { .. }) => last = begun,
             Ok(Item::SegmentEnd) => break ((walk.offset(), CorruptionKind::Missing), None),
             Ok(Item::Bad { at, kind }) => break ((at, kind), None),
             Err(error) => break ((walk.offset(), CorruptionKind::Missing), Some(error)),

@@ -123,6 +123,11 @@ pub(crate) enum Item {
     CommitEnd {
         end: u64,
     },
+    /// See [`Step::Padding`].
+    Padding {
+        from: u64,
+        end: u64,
+    },
     /// The segment is used up.
     SegmentEnd,
     /// Nothing valid stands here.
@@ -179,6 +184,11 @@ impl Walk {
         self.scan.open_commit()
     }
 
+    /// Whether the walk began inside a commit and has not come to another one.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.scan.is_unknown()
+    }
+
     pub(crate) fn expected(&self) -> Option<Expected> {
         self.scan.expected()
     }
@@ -222,6 +232,7 @@ impl Walk {
                     Item::Record { offset, hash: header.hash, payload_bytes: header.payload_bytes() }
                 }
                 Step::CommitEnd { end } => Item::CommitEnd { end },
+                Step::Padding { from, end } => Item::Padding { from, end },
                 Step::SegmentEnd => Item::SegmentEnd,
                 Step::Bad(kind) => Item::Bad { at: offset, kind },
             });

@@ -106,6 +106,14 @@ impl SimDisk {
         self.shared.lock().faults.clear_plans();
     }
 
+    /// Looks at the disk while no planned fault comes due and operations are not counted.
+    pub(crate) fn undisturbed<T>(&self, look: impl FnOnce() -> T) -> T {
+        let kept = self.shared.lock().faults.suspend();
+        let seen = look();
+        self.shared.lock().faults = kept;
+        seen
+    }
+
     /// How many bytes the files may have together; `None`, as at first, is no limit. Beyond it writes do what fits and
     /// fail with `ENOSPC`, reservations do nothing and fail.
     pub fn set_room(&self, bytes: Option<u64>) {
@@ -127,13 +135,18 @@ impl SimDisk {
         self.shared.lock().faults.flush_failure = how;
     }
 
+    /// Whether log writes go through the cache, as on a file system without direct input and output. Off at first.
+    pub fn buffered_log(&self, on: bool) {
+        self.shared.lock().faults.buffered_log = on;
+    }
+
     /// The first write from the `nth` operation on goes to another place, of this file or another, and says OK.
     pub fn misdirect_write(&self, nth: u64) {
         let mut state = self.shared.lock();
         state.faults.misdirect_write = Some(state.faults.operations() + nth);
     }
 
-    /// The first read of content from the `nth` operation on gives what stands at another place of the file.
+    /// In the first read of content from the `nth` operation on, one block comes from another place of the file.
     pub fn misdirect_read(&self, nth: u64) {
         let mut state = self.shared.lock();
         state.faults.misdirect_read = Some(state.faults.operations() + nth);

@@ -53,6 +53,21 @@ pub struct Injected {
 }
 
 impl Injected {
+    /// Adds what happened elsewhere.
+    pub fn add(&mut self, other: &Self) {
+        self.errors += other.errors;
+        self.crashes += other.crashes;
+        self.sectors_dropped += other.sectors_dropped;
+        self.sectors_torn += other.sectors_torn;
+        self.sectors_garbage += other.sectors_garbage;
+        self.names_dropped += other.names_dropped;
+        self.short_writes += other.short_writes;
+        self.lies += other.lies;
+        self.misdirected += other.misdirected;
+        self.rotten += other.rotten;
+        self.late_landings += other.late_landings;
+    }
+
     /// All of them together.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -109,6 +124,8 @@ pub(super) struct Faults {
     pub(super) short_writes: bool,
     pub(super) lying_flush: bool,
     pub(super) flush_failure: FlushFailure,
+    /// The file system knows no direct input and output: log writes go through the cache.
+    pub(super) buffered_log: bool,
     /// The operation from which on the next write, or read, goes to another place.
     pub(super) misdirect_write: Option<u64>,
     pub(super) misdirect_read: Option<u64>,
@@ -134,6 +151,12 @@ impl Faults {
         let errno = due?.errno;
         self.injected.errors += 1;
         Some(Broken { errno, crash: false })
+    }
+
+    /// Takes everything that is planned or counted out, to be put back later; the time stays.
+    pub(super) fn suspend(&mut self) -> Self {
+        let operations = self.operations;
+        std::mem::replace(self, Self { operations, ..Self::default() })
     }
 
     pub(super) fn plan_failure(&mut self, nth: u64, errno: i32, how: Failure) {

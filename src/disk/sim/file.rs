@@ -35,8 +35,7 @@ impl SimFile {
         state.begin_whole(self.boot)?;
         // Past the longest possible file there is nothing to read.
         let position = usize::try_from(position).unwrap_or(usize::MAX);
-        let position = state.read_position(self.inode, position, into.len());
-        Ok(state.inode(self.inode).read(into, position, past_cache))
+        Ok(state.read(self.inode, into, position, past_cache))
     }
 }
 
@@ -107,7 +106,7 @@ impl WriteFile for SimFile {
         if self.sync_failed.load(Ordering::Relaxed) {
             state.faults.retries_after_error += 1;
         }
-        let outcome = state.flush(self.boot, self.inode, None);
+        let outcome = state.flush(self.boot, self.inode, None, false);
         self.sync_failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
         outcome
     }

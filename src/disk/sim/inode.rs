@@ -192,6 +192,17 @@ impl Inode {
         }
     }
 
+    /// Forgets clean pages that are not what the device holds.
+    pub(super) fn drop_cache(&mut self, position: usize, bytes: usize) {
+        let end = position.saturating_add(bytes).min(self.written.bytes.len());
+        let Some(bytes) = end.checked_sub(position) else { return };
+        for sector in self.lost.range(sectors(position, bytes)).copied().collect::<Vec<_>>() {
+            let device = self.durable.sector(sector);
+            Arc::make_mut(&mut self.written).put(sector, &device, false);
+            self.lost.remove(&sector);
+        }
+    }
+
     /// Changes bytes where they are, in the cache and on the device. Gives how many.
     pub(super) fn rot(&mut self, position: usize, mask: &[u8]) -> u64 {
         let mut changed = 0;

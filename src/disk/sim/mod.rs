@@ -18,7 +18,7 @@
 //! | names since the last `sync_folder` | each change alone: kept or dropped; syncing a file does not save its name | a rename in one folder is atomic; one across folders is so only while neither folder is synced |
 //! | a shared page | an older state of each sector, torn only between words | a word is never half written: the processor stores it whole |
 //! | a failed write | any of its sectors may have been written, none is flushed | bytes outside the write |
-//! | a failed flush | any of the sectors it was for may be lost for good: the cache shows them and calls them clean, the next flush says OK, `read_past_cache` shows the old ones. The others stay un-flushed | sectors flushed before; other ways: [`FlushFailure`] |
+//! | a failed flush | any of the sectors it was for may be lost for good: the cache shows them and calls them clean, the next flush says OK, `read_past_cache` shows the old ones. The others stay un-flushed | sectors flushed before; other ways: [`FlushFailure`]. Direct log writes are not in the cache, so nobody is shown what they lost |
 //! | a lying flush | says OK and flushes no content | names |
 //! | a misdirected write or read | it says OK and touches another place, of this file or, a write, of another | its length |
 //! | a killed process | nothing: the kernel still holds what was written, un-flushed; a log write that it died in may land after the next process has begun, and holds the file's lock until then | |

@@ -85,7 +85,7 @@ impl SharedPage for SimPage {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.shared.lock().flush(self.boot, self.inode, Some((0, BLOCK_BYTES)))
+        self.shared.lock().flush(self.boot, self.inode, Some((0, BLOCK_BYTES)), false)
     }
 }
 

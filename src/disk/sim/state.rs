@@ -187,12 +187,13 @@ impl State {
         Ok(())
     }
 
-    /// Flushes a range of the file, or all of it with its length.
+    /// Flushes a range of the file, or all of it with its length. `by_log`: after log writes.
     pub(super) fn flush(
         &mut self,
         boot: u64,
         file: InodeNumber,
         range: Option<(u64, usize)>,
+        by_log: bool,
     ) -> io::Result<()> {
         let broken = self.begin(boot)?;
         let inode = self.inodes.get_mut(&file).expect("inodes go only in a crash");
@@ -205,7 +206,9 @@ impl State {
             if !broken.crash {
                 let (position, bytes) = range.unwrap_or((0, inode.bytes().len()));
                 let how = self.faults.flush_failure;
-                let reverts = how == FlushFailure::Reverts;
+                // Direct writes are not in the cache: what the device has lost, nobody is shown.
+                let direct = by_log && !self.faults.buffered_log;
+                let reverts = how == FlushFailure::Reverts || direct;
                 inode.fail_flush(position..position + bytes, reverts, &mut self.rng);
                 if how == FlushFailure::ReportedLate {
                     inode.late_error = broken.error().raw_os_error();
@@ -216,6 +219,7 @@ impl State {
             return Err(broken.error());
         }
         if let Some(late) = inode.late_error.take() {
+            self.faults.injected.errors += 1;
             return Err(errno(late));
         }
         match range {
@@ -273,16 +277,28 @@ impl State {
         (other, there)
     }
 
-    /// Where a read that is to be misdirected reads.
-    pub(super) fn read_position(&mut self, file: InodeNumber, position: usize, bytes: usize) -> usize {
-        let now = self.faults.operations();
-        if !Faults::is_due(&mut self.faults.misdirect_read, now) {
-            return position;
+    /// Reads; when it is time for a misdirected read, one block of it comes from another place of the file.
+    pub(super) fn read(
+        &mut self,
+        file: InodeNumber,
+        into: &mut [u8],
+        position: usize,
+        past_cache: bool,
+    ) -> usize {
+        if past_cache && self.faults.buffered_log {
+            self.inode_mut(file).drop_cache(position, into.len());
         }
-        let room = self.inode(file).bytes().len().saturating_sub(bytes) / SECTOR_BYTES;
-        let there = self.rng.usize(..room + 1) * SECTOR_BYTES;
-        self.faults.injected.misdirected += u64::from(there != position);
-        there
+        let read = self.inode(file).read(into, position, past_cache);
+        let now = self.faults.operations();
+        if read > 0 && Faults::is_due(&mut self.faults.misdirect_read, now) {
+            let blocks = self.inode(file).bytes().len().div_ceil(BLOCK_BYTES);
+            let there = self.rng.usize(..blocks) * BLOCK_BYTES;
+            let part = self.rng.usize(..read.div_ceil(BLOCK_BYTES)) * BLOCK_BYTES;
+            let part = part..read.min(part + BLOCK_BYTES);
+            self.faults.injected.misdirected += u64::from(there != position + part.start);
+            self.inode(file).read(&mut into[part], there, past_cache);
+        }
+        read
     }
 
     pub(super) fn undecided(&self) -> usize {

@@ -46,7 +46,7 @@ impl SimWriter {
     }
 
     fn flush(&mut self, file: InodeNumber, position: u64, bytes: usize) -> io::Result<Durable> {
-        self.shared.lock().flush(self.boot, file, Some((position, bytes)))?;
+        self.shared.lock().flush(self.boot, file, Some((position, bytes)), true)?;
         self.counts.flushes += 1;
         Ok(Durable::after_flush())
     }
@@ -105,7 +105,7 @@ impl LogWriter for SimWriter {
             reason: "simulated disk".to_owned(),
             flush: FlushMethod::WriteDsync,
             timings: Vec::new(),
-            direct: true,
+            direct: !self.shared.lock().faults.buffered_log,
             registered_file: false,
             registered_buffer: false,
             ring_setup: String::new(),

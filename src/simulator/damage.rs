@@ -1,0 +1,159 @@
+//! The oracle for histories with damage: what is lost is named, nothing that is shown was never appended, and silence is
+//! allowed only where nothing can know.
+
+use super::check::{Judged, Violation, judge, uncalled_for};
+use super::ledger::{Known, Ledger};
+use crate::disk::sim::SimDisk;
+use crate::error::{Error, Result};
+use crate::journal::{JournalReader, JournalWriter};
+use crate::position::Offset;
+
+/// An opening that was refused names damage, and there is some. `astray`: one of its own writes or reads went to another
+/// place, which looks like anything.
+pub(super) fn check_refused(ledger: &Ledger, disk: &SimDisk, error: &Error, astray: bool) -> Judged {
+    let is_damaged = ledger.is_rotten || ledger.doubtful_from.is_some();
+    judge!(is_damaged, "{}", uncalled_for("opening", error).0);
+    let names_damage = astray
+        || error.is_corruption()
+        || matches!(error, Error::UnsupportedVersion { .. } | Error::NotAJournal { .. });
+    judge!(names_damage, "damage was called by another name: {error}");
+    // Who may not open it for writing can still read what is sound.
+    if let Ok(reader) = JournalReader::open_simulated(disk) {
+        for known in &ledger.known {
+            check_one(ledger, &reader, known)?;
+        }
+    }
+    Ok(())
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seen {
+    Sound,
+    /// There is an error in its place.
+    Named,
+    /// The disk lied, and what stood here before is back.
+    Returned,
+}
+
+/// A record is the one that was appended, or there is an error that says so.
+fn check_one(ledger: &Ledger, reader: &JournalReader, known: &Known) -> Judged<Seen> {
+    match reader.read(known.offset) {
+        Ok(record) if record.payload == known.payload => Ok(Seen::Sound),
+        Ok(record) if ledger.may_come_back(&record.payload) => Ok(Seen::Returned),
+        Ok(record) => Err(Violation(format!("the record at {} is another one", record.offset))),
+        Err(Error::Corrupt(corruption)) => {
+            let (from, to) = (corruption.range.start, corruption.range.end);
+            judge!(
+                from <= known.offset && known.offset < to,
+                "the record at {} is said to be damaged by {from} to {to}",
+                known.offset
+            );
+            Ok(Seen::Named)
+        }
+        Err(_) => Ok(Seen::Named),
+    }
+}
+
+/// A journal that opened although it may be damaged. `gave_up`: with leave to lose what stands behind damage. Gives how
+/// many records were compared; `None` when the disk has brought back what nobody can tell from what it should have.
+pub(super) fn check_opened(
+    ledger: &mut Ledger,
+    writer: &JournalWriter,
+    gave_up: bool,
+) -> Judged<Option<u64>> {
+    let end = writer.durable_end();
+    let (reader, floor) = match writer.reader().and_then(|reader| Ok((reader.floor()?, reader))) {
+        Ok((floor, reader)) => (reader, floor),
+        Err(error) => {
+            judge!(ledger.is_rotten, "{}", uncalled_for("a reader", &error).0);
+            return Ok(Some(0));
+        }
+    };
+    let kept = ledger.known.partition_point(|known| known.offset < end);
+    if kept < ledger.known.len() && !gave_up {
+        check_silence(ledger, kept, writer)?;
+    }
+    let mut compared = 0;
+    for known in &ledger.known[..kept] {
+        if known.offset < floor {
+            continue;
+        }
+        let seen = check_one(ledger, &reader, known)?;
+        if seen == Seen::Returned {
+            return Ok(None);
+        }
+        judge!(
+            seen == Seen::Sound || ledger.is_rotten || ledger.doubtful_from.is_some(),
+            "the record at {} cannot be read, and nothing was damaged",
+            known.offset
+        );
+        compared += 1;
+    }
+    let Some(extra) = check_shown(ledger, &reader, floor, kept)? else { return Ok(None) };
+    ledger.give_up_behind(kept);
+    ledger.known.extend(extra);
+    Ok(Some(compared))
+}
+
+/// Acknowledged records that are gone, and nobody said so: only the last append can go like that, when nothing had
+/// vouched for it yet, or what was acknowledged since the disk began to lie.
+fn check_silence(ledger: &Ledger, kept: usize, writer: &JournalWriter) -> Judged {
+    let first = ledger.known[kept].offset;
+    let lied = ledger.doubtful_from.is_some_and(|from| from <= first);
+    let last = ledger.is_rotten && kept >= ledger.before_last_append;
+    judge!(
+        lied || last,
+        "{} acknowledged records from {first} on are gone without a word; doubtful from {:?}, rotten: {}; {:?}",
+        ledger.known.len() - kept,
+        ledger.doubtful_from,
+        ledger.is_rotten,
+        writer.recovery_report()
+    );
+    Ok(())
+}
+
+/// After an append that failed in part: what of it became durable is known from now on.
+pub(super) fn take_up(ledger: &mut Ledger, writer: &JournalWriter) -> Judged {
+    let Ok((floor, reader)) = writer.reader().and_then(|reader| Ok((reader.floor()?, reader))) else {
+        return Ok(());
+    };
+    let extra = check_shown(ledger, &reader, floor, ledger.known.len())?;
+    ledger.known.extend(extra.unwrap_or_default());
+    ledger.pending = None;
+    Ok(())
+}
+
+/// All that an iterator shows was appended, and stands where it did. Gives what is new; `None`
+/// when something has come back.
+fn check_shown(
+    ledger: &Ledger,
+    reader: &JournalReader,
+    floor: Offset,
+    kept: usize,
+) -> Judged<Option<Vec<Known>>> {
+    let mut extra = Vec::new();
+    let Ok(records) = reader.iter_from(floor) else { return Ok(Some(extra)) };
+    for record in records.map_while(Result::ok) {
+        let known = &ledger.known[..kept];
+        let may_come_back = ledger.may_come_back(&record.payload);
+        match known.binary_search_by_key(&record.offset, |known| known.offset) {
+            Ok(place) if known[place].payload == record.payload => {}
+            Err(place) if place == kept && ledger.pending.is_some() => {
+                extra.push(Known { offset: record.offset, payload: record.payload });
+            }
+            Ok(_) | Err(_) if may_come_back => return Ok(None),
+            Ok(_) => return Err(Violation(format!("the record at {} is another one", record.offset))),
+            Err(place) => {
+                judge!(place == kept, "a record at {} that was never appended", record.offset);
+                extra.push(Known { offset: record.offset, payload: record.payload });
+            }
+        }
+    }
+    judge!(
+        ledger.allows(&extra) && (extra.is_empty() || kept == ledger.known.len()),
+        "{} records at the end that were not appended so",
+        extra.len()
+    );
+    Ok(Some(extra))
+}
