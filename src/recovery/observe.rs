@@ -64,7 +64,7 @@ impl Observation {
 pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool) -> Result<Observation> {
     let floor_state = state::read_floor(disk)?;
     let floor = floor_state.map_or(0, |floor| floor.offset);
-    let Loaded { mut segments, fault } = SegmentManager::load(disk, floor, None)?;
+    let Loaded { mut segments, short, fault } = SegmentManager::load(disk, floor, None)?;
     if let Some(state) = floor_state.filter(|state| state.id != segments.journal_id()) {
         let path = disk.path(Folder::Root, file_name::FLOOR);
         return Err(Error::WrongJournal { path, expected: segments.journal_id(), found: state.id });
@@ -100,7 +100,7 @@ pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool
             });
         }
     }
-    let seen = Seen { floor, mark, known_durable, past_faults, has_fault, behind_fault };
+    let seen = Seen { floor, mark, known_durable, past_faults, has_fault, behind_fault, short };
     look_through(disk, segments, seen)
 }
 
@@ -111,6 +111,7 @@ struct Seen {
     past_faults: bool,
     has_fault: bool,
     behind_fault: Vec<u64>,
+    short: Vec<u64>,
 }
 
 fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: Seen) -> Result<Observation> {
@@ -130,7 +131,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
         tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
     }
     // The floor excuses segments below it from fitting together, but not those that would be kept again.
-    if let Some(misfit) = segments.find_misfit(index, &[]) {
+    if let Some(misfit) = segments.find_misfit(index, &seen.short) {
         if !seen.past_faults {
             return Err(misfit.error);
         }

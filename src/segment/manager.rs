@@ -51,6 +51,8 @@ pub struct SegmentManager {
 pub(crate) struct Loaded {
     pub(crate) segments: SegmentManager,
     /// Above the floor, the segments fit together only up to this.
+    /// Bases of segments whose files are shorter than their headers say.
+    pub(crate) short: Vec<u64>,
     pub(crate) fault: Option<Fault>,
 }
 
@@ -113,7 +115,7 @@ impl SegmentManager {
             });
         }
         let fault = segments.find_fault(floor, &short);
-        Ok(Loaded { segments, fault })
+        Ok(Loaded { segments, short, fault })
     }
 
     fn find_fault(&self, floor: u64, short: &[u64]) -> Option<Fault> {
