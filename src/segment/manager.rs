@@ -50,9 +50,9 @@ pub struct SegmentManager {
 #[derive(Debug)]
 pub(crate) struct Loaded {
     pub(crate) segments: SegmentManager,
-    /// Above the floor, the segments fit together only up to this.
     /// Bases of segments whose files are shorter than their headers say.
     pub(crate) short: Vec<u64>,
+    /// Above the floor, the segments fit together only up to this.
     pub(crate) fault: Option<Fault>,
 }
 
