@@ -4,7 +4,7 @@
 use super::check::{Judged, Violation, judge, uncalled_for};
 use super::ledger::{Known, Ledger};
 use crate::disk::sim::SimDisk;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::journal::{JournalReader, JournalWriter};
 use crate::position::Offset;
 
@@ -96,12 +96,12 @@ pub(super) fn check_opened(
     Ok(Some(compared))
 }
 
-/// Acknowledged records that are gone, and nobody said so: only the last append can go like that, when nothing had
-/// vouched for it yet, or what was acknowledged since the disk began to lie.
+/// Acknowledged records that are gone, and nobody said so: only appends that nothing undamaged vouches for can go like
+/// that, or what was acknowledged since the disk began to lie.
 fn check_silence(ledger: &Ledger, kept: usize, writer: &JournalWriter) -> Judged {
     let first = ledger.known[kept].offset;
     let lied = ledger.doubtful_from.is_some_and(|from| from <= first);
-    let last = ledger.is_rotten && kept >= ledger.before_last_append;
+    let last = ledger.is_unvouched(kept);
     judge!(
         lied || last,
         "{} acknowledged records from {first} on are gone without a word; doubtful from {:?}, rotten: {}; {:?}",
@@ -114,18 +114,19 @@ fn check_silence(ledger: &Ledger, kept: usize, writer: &JournalWriter) -> Judged
 }
 
 /// After an append that failed in part: what of it became durable is known from now on.
-pub(super) fn take_up(ledger: &mut Ledger, writer: &JournalWriter) -> Judged {
+/// `false` when that cannot be found out.
+pub(super) fn take_up(ledger: &mut Ledger, writer: &JournalWriter) -> Judged<bool> {
     let Ok((floor, reader)) = writer.reader().and_then(|reader| Ok((reader.floor()?, reader))) else {
-        return Ok(());
+        return Ok(false);
     };
-    let extra = check_shown(ledger, &reader, floor, ledger.known.len())?;
-    ledger.known.extend(extra.unwrap_or_default());
+    let Some(extra) = check_shown(ledger, &reader, floor, ledger.known.len())? else { return Ok(false) };
+    ledger.known.extend(extra);
     ledger.pending = None;
-    Ok(())
+    Ok(true)
 }
 
-/// All that an iterator shows was appended, and stands where it did. Gives what is new; `None`
-/// when something has come back.
+/// All that an iterator shows was appended, and stands where it did. Gives what is new; `None` when something has come
+/// back, or the end cannot be read.
 fn check_shown(
     ledger: &Ledger,
     reader: &JournalReader,
@@ -133,27 +134,48 @@ fn check_shown(
     kept: usize,
 ) -> Judged<Option<Vec<Known>>> {
     let mut extra = Vec::new();
-    let Ok(records) = reader.iter_from(floor) else { return Ok(Some(extra)) };
-    for record in records.map_while(Result::ok) {
-        let known = &ledger.known[..kept];
-        let may_come_back = ledger.may_come_back(&record.payload);
-        match known.binary_search_by_key(&record.offset, |known| known.offset) {
-            Ok(place) if known[place].payload == record.payload => {}
-            Err(place) if place == kept && ledger.pending.is_some() => {
-                extra.push(Known { offset: record.offset, payload: record.payload });
-            }
-            Ok(_) | Err(_) if may_come_back => return Ok(None),
-            Ok(_) => return Err(Violation(format!("the record at {} is another one", record.offset))),
-            Err(place) => {
-                judge!(place == kept, "a record at {} that was never appended", record.offset);
-                extra.push(Known { offset: record.offset, payload: record.payload });
+    // Damage ends an iterator; what stands behind the last known record is looked for from there.
+    let last = ledger.known[..kept].last().map_or(floor, |known| known.offset.max(floor));
+    for from in [floor, last] {
+        extra.clear();
+        let Ok(records) = reader.iter_from(from) else { return Ok(None) };
+        let mut whole = true;
+        for record in records {
+            let Ok(record) = record else {
+                whole = false;
+                break;
+            };
+            let shown = Known { offset: record.offset, payload: record.payload };
+            match judge_shown(ledger, &shown, kept)? {
+                Shown::Known => {}
+                Shown::New => extra.push(shown),
+                Shown::Returned => return Ok(None),
             }
         }
+        if whole {
+            let is_last = extra.is_empty() || kept == ledger.known.len();
+            judge!(ledger.allows(&extra) && is_last, "{} records at the end, not appended so", extra.len());
+            return Ok(Some(extra));
+        }
     }
-    judge!(
-        ledger.allows(&extra) && (extra.is_empty() || kept == ledger.known.len()),
-        "{} records at the end that were not appended so",
-        extra.len()
-    );
-    Ok(Some(extra))
+    Ok(None)
+}
+
+enum Shown {
+    Known,
+    New,
+    /// The disk lied, and what stood here before is back.
+    Returned,
+}
+
+fn judge_shown(ledger: &Ledger, shown: &Known, kept: usize) -> Judged<Shown> {
+    let known = &ledger.known[..kept];
+    match known.binary_search_by_key(&shown.offset, |known| known.offset) {
+        Ok(place) if known[place] == *shown => Ok(Shown::Known),
+        Err(place) if place == kept && ledger.pending.is_some() => Ok(Shown::New),
+        _ if ledger.may_come_back(&shown.payload) => Ok(Shown::Returned),
+        Err(place) if place == kept => Ok(Shown::New),
+        Ok(_) => Err(Violation(format!("the record at {} is another one", shown.offset))),
+        Err(_) => Err(Violation(format!("a record at {} that was never appended", shown.offset))),
+    }
 }

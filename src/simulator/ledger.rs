@@ -1,8 +1,11 @@
 //! The ledger: what was promised, kept apart from the journal that made the promises.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::disk::sim::FlushFailure;
+use crate::format::commit::COMMIT_RECORD_BYTES;
+use crate::format::record::RECORD_HEADER_BYTES;
 use crate::journal::CursorKind;
 use crate::position::Offset;
 
@@ -11,6 +14,12 @@ use crate::position::Offset;
 pub(super) struct Known {
     pub(super) offset: Offset,
     pub(super) payload: Vec<u8>,
+}
+
+impl Known {
+    fn end(&self) -> u64 {
+        self.offset.get() + (RECORD_HEADER_BYTES + self.payload.len()) as u64
+    }
 }
 
 /// An append without an answer: the next opening decides what became of it.
@@ -42,8 +51,8 @@ pub(super) struct Ledger {
     pub(super) pending: Option<Pending>,
     /// More than one place when a call that set or removed it did not come back in order.
     pub(super) cursors: BTreeMap<&'static str, Vec<CursorPlace>>,
-    /// How many records were known before the last append that was acknowledged.
-    pub(super) before_last_append: usize,
+    /// How many records were known before each append that was acknowledged.
+    pub(super) appends: Vec<usize>,
     /// All payloads that were ever appended: a disk that lies may bring them back, in place of what came after them.
     pub(super) submitted: BTreeSet<Vec<u8>>,
     /// The highest floor that was reported.
@@ -52,12 +61,14 @@ pub(super) struct Ledger {
     pub(super) doubtful_from: Option<Offset>,
     /// Bytes at rest were changed somewhere.
     pub(super) is_rotten: bool,
+    /// The offsets of bytes that were changed at rest in segments.
+    pub(super) rotten: Vec<Range<u64>>,
 }
 
 impl Ledger {
     /// Notes an acknowledged append.
     pub(super) fn acknowledge(&mut self, offsets: impl Iterator<Item = Offset>, payloads: Vec<Vec<u8>>) {
-        self.before_last_append = self.known.len();
+        self.appends.push(self.known.len());
         self.known.extend(offsets.zip(payloads).map(|(offset, payload)| Known { offset, payload }));
     }
 
@@ -70,6 +81,26 @@ impl Ledger {
             Some(Pending::Batch(batch)) => payloads().eq(batch),
             Some(Pending::Group(group)) => extra.len() <= group.len() && payloads().eq(&group[..extra.len()]),
         }
+    }
+
+    /// Whether nothing is left to tell that the records from this one on had been durable: the appends after its own are
+    /// all damaged.
+    pub(super) fn is_unvouched(&self, kept: usize) -> bool {
+        let later = self.appends.iter().skip_while(|first| **first <= kept);
+        let lied = |first: usize| {
+            let offset = self.known.get(first).map(|known| known.offset);
+            self.doubtful_from.is_some_and(|from| offset >= Some(from))
+        };
+        self.is_rotten && later.clone().all(|first| self.is_damaged(*first) || lied(*first))
+    }
+
+    /// Whether a byte of this append was changed at rest.
+    fn is_damaged(&self, first: usize) -> bool {
+        let next = self.appends.iter().find(|next| **next > first).copied().unwrap_or(self.known.len());
+        let end = self.known[..next].last().map_or(0, Known::end);
+        let start = self.known.get(first).map_or(end, |known| known.offset.get());
+        let start = start.saturating_sub(COMMIT_RECORD_BYTES as u64);
+        self.rotten.iter().any(|range| range.start < end && start < range.end)
     }
 
     /// Whether this is of a record that was appended once, on a disk that may bring back what was cut.
@@ -122,7 +153,7 @@ impl Ledger {
             *from = known.offset.min(*from);
         }
         self.known.truncate(kept);
-        self.before_last_append = self.before_last_append.min(kept);
+        self.appends.retain(|first| *first < kept);
         self.pending = None;
         // A cursor that stood in what was given up was moved back.
         self.cursors.clear();

@@ -109,7 +109,12 @@ pub struct Step {
 
 impl std::fmt::Display for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", self.action)
+        match &self.action {
+            Action::Rot { file, place, mask } => {
+                write!(f, "Rot {{ file: {file}, place: {place}, bytes: {} }}", mask.len())
+            }
+            action => write!(f, "{action:?}"),
+        }
     }
 }
 

@@ -9,6 +9,8 @@ use super::ledger::{Ledger, Pending};
 use super::plan::{Action, Plan, Profile, Step, Stop};
 use crate::disk::sim::{Failure, SimDisk};
 use crate::error::Error;
+use crate::format::file_name;
+use crate::format::segment_header::SEGMENT_HEADER_BYTES;
 use crate::journal::{JournalReader, JournalWriter, Receipt, Records};
 use crate::recovery::{RecoveryPolicy, Verdict};
 
@@ -64,7 +66,11 @@ impl<'a> World<'a> {
         }
         self.disk.reseed(step.seed);
         let before = self.disk.operations();
-        self.act(&step.action, step.seed)?;
+        let outcome = self.act(&step.action, step.seed);
+        for (name, bytes) in self.disk.take_astray() {
+            self.note_damage(&name, bytes);
+        }
+        outcome?;
         if self.disk.is_frozen() {
             self.stop(self.armed);
         }
@@ -157,6 +163,14 @@ impl<'a> World<'a> {
         let length = if place % 2 == 0 { length } else { length.min(12 << 10) };
         let place = usize::try_from(place / 2 % (length.max(1) as u64)).unwrap_or(0);
         self.ledger.is_rotten |= self.disk.rot(name, place, mask);
+        self.note_damage(name, place..place + mask.len());
+    }
+
+    fn note_damage(&mut self, name: &str, bytes: std::ops::Range<usize>) {
+        if let Some(base) = file_name::parse_segment(name) {
+            let from = (base + bytes.start as u64).saturating_sub(SEGMENT_HEADER_BYTES as u64);
+            self.ledger.rotten.push(from..from + bytes.len() as u64);
+        }
     }
 
     /// Everything stops. What was open then is dead.
@@ -186,7 +200,7 @@ impl<'a> World<'a> {
         if self.writer.is_none() && !self.over {
             self.reopen()?;
         }
-        Ok(self.writer.as_mut())
+        Ok(self.writer.as_mut().filter(|_| !self.over))
     }
 
     fn reopen(&mut self) -> Judged {
@@ -397,10 +411,11 @@ impl<'a> World<'a> {
         let is_hostile = self.plan.profile == Profile::Hostile;
         let (ledger, disk) = (&mut self.ledger, &self.disk);
         let Some(writer) = &self.writer else { return Ok(()) };
+        if is_hostile {
+            self.over = !disk.undisturbed(|| damage::take_up(ledger, writer))?;
+            return Ok(());
+        }
         disk.undisturbed(|| {
-            if is_hostile {
-                return damage::take_up(ledger, writer);
-            }
             let reader = writer.reader().map_err(|error| uncalled_for("a reader", &error))?;
             super::check::compare(ledger, &reader).map(drop)
         })

@@ -1,6 +1,7 @@
 //! [`SimDisk`]: the tests' hold on the disk. Crashes, faults, counters, and the image that survives.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -144,6 +145,19 @@ impl SimDisk {
     pub fn misdirect_write(&self, nth: u64) {
         let mut state = self.shared.lock();
         state.faults.misdirect_write = Some(state.faults.operations() + nth);
+    }
+
+    /// Where misdirected writes went since this was asked last: the files that still have a name, and the bytes.
+    #[must_use]
+    pub fn take_astray(&self) -> Vec<(String, Range<usize>)> {
+        let mut state = self.shared.lock();
+        let astray = std::mem::take(&mut state.astray);
+        let named = |(inode, range): (InodeNumber, Range<usize>)| {
+            let mut files = state.names.files();
+            let (folder, name, _) = files.find(|(_, _, other)| *other == inode)?;
+            Some((joined(folder, name), range))
+        };
+        astray.into_iter().filter_map(named).collect()
     }
 
     /// In the first read of content from the `nth` operation on, one block comes from another place of the file.

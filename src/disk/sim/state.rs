@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -63,6 +64,8 @@ pub(super) struct State {
     /// The time at operation 0, apart from the seconds that operations take.
     clock: SystemTime,
     pub(super) landing: Option<Landing>,
+    /// Where misdirected writes went.
+    pub(super) astray: Vec<(InodeNumber, Range<usize>)>,
 }
 
 impl State {
@@ -77,6 +80,7 @@ impl State {
             rng: Rng::with_seed(seed),
             clock: SystemTime::UNIX_EPOCH,
             landing: None,
+            astray: Vec::new(),
         }
     }
 
@@ -273,7 +277,10 @@ impl State {
             return (file, position);
         }
         let there = self.rng.usize(..room) * BLOCK_BYTES;
-        self.faults.injected.misdirected += u64::from((other, there) != (file, position));
+        if (other, there) != (file, position) {
+            self.faults.injected.misdirected += 1;
+            self.astray.push((other, there..there + bytes));
+        }
         (other, there)
     }
 
