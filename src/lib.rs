@@ -44,6 +44,6 @@ pub mod sim {
 
     /// Histories made from numbers, and their judge.
     pub mod simulator {
-        pub use crate::simulator::{Campaign, Failure, Figures, Profile, Step};
+        pub use crate::simulator::{Campaign, Failure, Figures, Profile, Step, run_many};
     }
 }

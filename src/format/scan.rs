@@ -294,9 +294,7 @@ impl Scan {
         let Some((_, commit)) = bytes.get(..needed).and_then(|bytes| bytes.split_at_checked(padding)) else {
             return Some(Step::Need(needed));
         };
-        if CommitRecord::decode(commit, end, self.id).is_none() {
-            return None;
-        }
+        CommitRecord::decode(commit, end, self.id)?;
         let from = std::mem::replace(&mut self.offset, end);
         self.state = State::Between;
         Some(Step::Padding { from, end })

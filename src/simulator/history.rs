@@ -21,7 +21,7 @@ pub(super) fn run(plan: &Plan, keeps: &dyn Fn(usize) -> bool) -> Result<Figures,
     for (number, step) in plan.steps.iter().enumerate().filter(|(number, _)| keeps(*number)) {
         guarded(number, || world.step(step))?;
     }
-    let stop = if plan.seed % 2 == 0 { Stop::PowerCut } else { Stop::Kill };
+    let stop = if plan.seed.is_multiple_of(2) { Stop::PowerCut } else { Stop::Kill };
     guarded(plan.steps.len(), || world.finish(stop))?;
     Ok(world.figures)
 }

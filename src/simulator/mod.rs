@@ -1,7 +1,7 @@
 //! The simulator: histories of a journal on a disk that crashes, fails and lies, each made from one number, judged after
 //! every step. It looks for a record that was lost, invented, reordered or wrongly condemned.
 //!
-//! Guarantees: the same number gives the same history, byte for byte. Must not know: threads, the real disk.
+//! Guarantees: the same number gives the same history, byte for byte. Must not know: the real disk.
 
 mod campaign;
 mod check;
@@ -9,10 +9,12 @@ mod damage;
 mod figures;
 mod history;
 mod ledger;
+mod many;
 mod minimise;
 mod plan;
 mod world;
 
 pub use campaign::{Campaign, Failure};
 pub use figures::Figures;
+pub use many::run_many;
 pub use plan::{Profile, Step};

@@ -160,7 +160,7 @@ impl<'a> World<'a> {
         let Some(name) = names.get(file % names.len().max(1)) else { return };
         let length = self.disk.content(name).map_or(0, |content| content.len());
         // The beginning of a file is where most of what is written stands.
-        let length = if place % 2 == 0 { length } else { length.min(12 << 10) };
+        let length = if place.is_multiple_of(2) { length } else { length.min(12 << 10) };
         let place = usize::try_from(place / 2 % (length.max(1) as u64)).unwrap_or(0);
         self.ledger.is_rotten |= self.disk.rot(name, place, mask);
         self.note_damage(name, place..place + mask.len());
@@ -257,7 +257,7 @@ impl<'a> World<'a> {
 
     /// A reader of the dead journal sees what recovery will keep, and recovery, tried on a copy, settles it.
     fn look_before_opening(&self) -> Judged {
-        if self.disk.operations() % 4 == 0 {
+        if self.disk.operations().is_multiple_of(4) {
             check_idempotent(&self.disk.snapshot(self.plan.seed), &self.plan.options)?;
         }
         Ok(())

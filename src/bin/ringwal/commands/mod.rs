@@ -13,6 +13,8 @@ mod follow;
 mod inspect;
 mod recover;
 mod salvage;
+#[cfg(feature = "sim")]
+mod simulate;
 mod verify;
 
 use clap::Subcommand;
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     Cleanup(cleanup::Cleanup),
     /// Measure durable appends against the bare device
     Bench(bench::Bench),
+    /// Run simulated histories of crashes and faults, and judge each
+    #[cfg(feature = "sim")]
+    Simulate(simulate::Simulate),
 }
 
 impl Command {
@@ -62,6 +67,8 @@ impl Command {
             Self::Cursor(command) => command.run(),
             Self::Cleanup(command) => command.run(),
             Self::Bench(command) => command.run(),
+            #[cfg(feature = "sim")]
+            Self::Simulate(command) => command.run(),
         }
     }
 }
