@@ -44,6 +44,8 @@ pub mod sim {
 
     /// Histories made from numbers, and their judge.
     pub mod simulator {
-        pub use crate::simulator::{Campaign, Failure, Figures, Profile, Step, run_many};
+        pub use crate::simulator::{
+            Campaign, Failure, Figures, Profile, SmallWorlds, Step, explore_small_worlds, run_many,
+        };
     }
 }

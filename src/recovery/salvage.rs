@@ -177,10 +177,11 @@ fn walk_behind(segment: &SegmentFile, bad: u64) -> Result<Option<Walk>> {
 /// Where the next valid commit record begins at or behind `from`, and whether anything that is not zero stands at or
 /// behind `bad`.
 pub(crate) fn find_next_commit(segment: &SegmentFile, from: u64, bad: u64) -> Result<(Option<u64>, bool)> {
-    let mut chunk = vec![0; CHUNK_BYTES + COMMIT_RECORD_BYTES];
     let mut at = bad;
     let mut any_data = false;
     let end = segment.data_end()?;
+    let room = usize::try_from(end.saturating_sub(bad)).unwrap_or(usize::MAX);
+    let mut chunk = vec![0; room.min(CHUNK_BYTES + COMMIT_RECORD_BYTES)];
     while at < end {
         let room = usize::try_from(end - at).unwrap_or(usize::MAX);
         let bytes = chunk.get_mut(..room.min(CHUNK_BYTES + COMMIT_RECORD_BYTES)).unwrap_or_default();

@@ -27,10 +27,11 @@ pub(super) struct Rest {
 /// `durable_below` above `bad`.
 pub(super) fn search(segment: &SegmentFile, from: u64, bad: u64) -> Result<Rest> {
     let mut rest = Rest::default();
-    let mut chunk = vec![0; CHUNK_BYTES + OVERLAP_BYTES];
     let mut zero_sectors_since_dirty = false;
     let mut at = from;
     let end = segment.data_end()?;
+    let room = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
+    let mut chunk = vec![0; room.min(CHUNK_BYTES + OVERLAP_BYTES)];
     while at < end {
         let room = usize::try_from(end - at).unwrap_or(usize::MAX);
         let bytes = chunk.get_mut(..room.min(CHUNK_BYTES + OVERLAP_BYTES)).unwrap_or_default();

@@ -45,7 +45,7 @@ impl Pending {
 pub(super) type CursorPlace = Option<(Offset, CursorKind)>;
 
 /// Everything that was promised.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
     pub(super) known: Vec<Known>,
     pub(super) pending: Option<Pending>,

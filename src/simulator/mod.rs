@@ -12,9 +12,11 @@ mod ledger;
 mod many;
 mod minimise;
 mod plan;
+mod small;
 mod world;
 
 pub use campaign::{Campaign, Failure};
 pub use figures::Figures;
 pub use many::run_many;
 pub use plan::{Profile, Step};
+pub use small::{SmallWorlds, explore_small_worlds};

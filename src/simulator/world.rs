@@ -80,6 +80,24 @@ impl<'a> World<'a> {
         Ok(())
     }
 
+    /// Does a step up to where the disk freezes, and leaves everything so.
+    pub(super) fn step_until_frozen(&mut self, step: &Step) -> Judged {
+        self.disk.reseed(step.seed);
+        self.act(&step.action, step.seed)
+    }
+
+    /// Another world with the same promises and a copy of the disk, on which nobody has anything open.
+    pub(super) fn fork(&self, seed: u64) -> Self {
+        let (disk, ledger) = (self.disk.snapshot(seed), self.ledger.clone());
+        Self { disk, ledger, ..Self::new(self.plan) }
+    }
+
+    /// Opens what a crash has left, and judges it; then once more: recovering again changes nothing.
+    pub(super) fn judge_left(&mut self) -> Judged {
+        check_idempotent(&self.disk.snapshot(0), &self.plan.options)?;
+        self.open().map(drop)
+    }
+
     /// After the last step: one more crash, and all is there.
     pub(super) fn finish(&mut self, stop: Stop) -> Judged {
         self.figures.histories += 1;

@@ -93,7 +93,12 @@ impl SimDisk {
     /// one fails with `EIO` and changes nothing, until [`power_cut`](Self::power_cut) or
     /// [`process_kill`](Self::process_kill).
     pub fn crash_at(&self, nth: u64) {
-        self.shared.lock().faults.plan_crash(nth);
+        self.shared.lock().faults.plan_crash(nth, false);
+    }
+
+    /// The same, but the operation in which the disk freezes does nothing at all.
+    pub fn crash_before(&self, nth: u64) {
+        self.shared.lock().faults.plan_crash(nth, true);
     }
 
     /// Whether a crash planned with [`crash_at`](Self::crash_at) has happened and nobody has cleared it up.

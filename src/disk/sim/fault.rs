@@ -91,6 +91,8 @@ pub(super) struct Broken {
     errno: i32,
     /// The machine stops in this operation, rather than the operation failing.
     pub(super) crash: bool,
+    /// It stops before the operation has done anything.
+    pub(super) undone: bool,
 }
 
 impl Broken {
@@ -116,6 +118,8 @@ struct Plan {
 pub(super) struct Faults {
     plans: Vec<Plan>,
     crash_at: Option<u64>,
+    /// The crash comes before that operation does anything, not in its middle.
+    crash_is_clean: bool,
     frozen: bool,
     operations: u64,
     pub(super) injected: Injected,
@@ -142,7 +146,7 @@ impl Faults {
         if self.crash_at == Some(now) {
             self.frozen = true;
             self.injected.crashes += 1;
-            return Some(Broken { errno: libc::EIO, crash: true });
+            return Some(Broken { errno: libc::EIO, crash: true, undone: self.crash_is_clean });
         }
         let due = self.plans.iter().find(|plan| match plan.how {
             Failure::Once => plan.at == now,
@@ -150,7 +154,7 @@ impl Faults {
         });
         let errno = due?.errno;
         self.injected.errors += 1;
-        Some(Broken { errno, crash: false })
+        Some(Broken { errno, crash: false, undone: false })
     }
 
     /// Takes everything that is planned or counted out, to be put back later; the time stays.
@@ -164,7 +168,8 @@ impl Faults {
         self.plans.push(Plan { at: self.operations + nth, errno, how });
     }
 
-    pub(super) fn plan_crash(&mut self, nth: u64) {
+    pub(super) fn plan_crash(&mut self, nth: u64, clean: bool) {
+        self.crash_is_clean = clean;
         assert!(nth > 0, "the next operation is number 1");
         self.crash_at = Some(self.operations + nth);
     }

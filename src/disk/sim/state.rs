@@ -134,7 +134,7 @@ impl State {
 
     /// Does the change, or leaves it to chance whether a broken operation did it.
     pub(super) fn change_names(&mut self, broken: Option<Broken>, edits: Vec<Edit>) -> io::Result<()> {
-        if broken.is_none() || self.rng.bool() {
+        if broken.is_none_or(|broken| !broken.undone && self.rng.bool()) {
             self.names.change(edits);
         }
         broken.map_or(Ok(()), |broken| Err(broken.error()))
@@ -161,6 +161,9 @@ impl State {
         let inode = self.inodes.get_mut(&file).expect("inodes go only in a crash");
         inode.modified = now;
         if let Some(broken) = broken {
+            if broken.undone {
+                return Err(broken.error());
+            }
             inode.write_part(position, fitting, &mut self.rng);
             self.landing = broken.crash.then(|| Landing { file, position, bytes: fitting.to_vec() });
             return Err(broken.error());
@@ -178,7 +181,7 @@ impl State {
         let bytes = met(broken, bounded(bytes, 0))?;
         let growth = bytes.saturating_sub(self.inode(file).bytes().len());
         let fits = self.missing(growth) == 0;
-        if fits && broken.is_none_or(|broken| broken.crash && self.rng.bool()) {
+        if fits && broken.is_none_or(|broken| broken.crash && !broken.undone && self.rng.bool()) {
             self.inode_mut(file).grow(bytes);
         }
         if let Some(broken) = broken {
