@@ -45,7 +45,8 @@ pub mod sim {
     /// Histories made from numbers, and their judge.
     pub mod simulator {
         pub use crate::simulator::{
-            Campaign, Failure, Figures, Profile, SmallWorlds, Step, explore_small_worlds, run_many,
+            Campaign, DamageFound, Failure, FaultsTried, Figures, Profile, SmallWorlds, Step,
+            damage_everything, explore_small_worlds, fail_everything, run_many,
         };
     }
 }

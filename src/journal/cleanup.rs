@@ -109,13 +109,16 @@ pub(super) fn cleanup(
         (None, None) => floor,
     };
     let target = target.clamp(floor, durable_end.max(floor));
-    if target > floor {
-        let state = StateFile { kind: StateKind::Floor, id: segments.journal_id(), offset: target };
+    let sizes: Vec<_> = segments.headers().iter().map(|header| header.position_of(header.end())).collect();
+    let id = segments.journal_id();
+    let removed = segments.forget_below(target);
+    // Also when the floor is there already: a cleanup that failed may have left one that only the cache knows, and a
+    // second sync after one that failed would prove nothing.
+    if target > floor || !removed.is_empty() {
+        let state = StateFile { kind: StateKind::Floor, id, offset: target };
         state::write(disk, Folder::Root, FLOOR, &state)?;
         reader.note_floor(target);
     }
-    let sizes: Vec<_> = segments.headers().iter().map(|header| header.position_of(header.end())).collect();
-    let removed = segments.forget_below(target);
     let bytes_removed = sizes.iter().take(removed.len()).sum();
     let segments_removed = removed.len() as u64;
     preparer.remove(removed)?;

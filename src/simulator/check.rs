@@ -36,6 +36,8 @@ pub(super) fn check_opened(ledger: &mut Ledger, writer: &JournalWriter) -> Judge
     judge!(matches!(report.verdict, Verdict::Clean | Verdict::CutTorn), "a crash was given up: {report:?}");
     let reader = writer.reader().map_err(|error| uncalled_for("a reader", &error))?;
     let compared = compare(ledger, &reader)?;
+    // Recovery has made it durable.
+    ledger.floor = reader.floor().map_err(|error| uncalled_for("a floor", &error))?;
     check_cursors(ledger, writer)?;
     let verified = reader.verify(&VerifyOptions::new(), &mut |_| ());
     let verified = verified.map_err(|error| uncalled_for("a verification", &error))?;
@@ -50,7 +52,6 @@ pub(super) fn compare(ledger: &mut Ledger, reader: &JournalReader) -> Judged<u64
     if let Some(pin) = ledger.pinned_at() {
         judge!(floor <= pin, "the floor {floor} is above a pinned cursor at {pin}");
     }
-    ledger.floor = floor;
     let found = read_all(reader).map_err(|error| uncalled_for("reading", &error))?;
     let known = ledger.from(floor);
     for (known, found) in known.iter().zip(&found) {

@@ -17,7 +17,8 @@ pub(super) struct Known {
 }
 
 impl Known {
-    fn end(&self) -> u64 {
+    /// The first offset behind the record.
+    pub(super) fn end(&self) -> u64 {
         self.offset.get() + (RECORD_HEADER_BYTES + self.payload.len()) as u64
     }
 }

@@ -6,6 +6,8 @@
 mod campaign;
 mod check;
 mod damage;
+mod every;
+mod faults;
 mod figures;
 mod history;
 mod ledger;
@@ -16,6 +18,8 @@ mod small;
 mod world;
 
 pub use campaign::{Campaign, Failure};
+pub use every::{DamageFound, damage_everything};
+pub use faults::{FaultsTried, fail_everything};
 pub use figures::Figures;
 pub use many::run_many;
 pub use plan::{Profile, Step};

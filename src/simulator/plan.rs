@@ -132,7 +132,7 @@ pub(crate) struct Plan {
 }
 
 /// Errors that a disk gives (errno(3)): those of faults.md, and the ones that must not be taken for success.
-const ERRNOS: [i32; 12] = [
+pub(super) const ERRNOS: [i32; 12] = [
     errno::EIO,
     errno::ENOSPC,
     errno::EINTR,

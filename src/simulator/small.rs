@@ -13,7 +13,7 @@ use crate::journal::{CursorKind, Options, Packing};
 const UNDECIDED_MAX: usize = 12;
 /// With more, so many ways are drawn, besides the regular ones.
 const DRAWN: u64 = 512;
-const SEGMENT_BYTES: u64 = 64 << 10;
+pub(super) const SEGMENT_BYTES: u64 = 64 << 10;
 /// Leaves room for two small commits in the first segment.
 const FILL_BYTES: usize = 57_500;
 const COMMITS_MAX: usize = 3;
@@ -91,7 +91,7 @@ fn plans(steps: usize) -> impl Iterator<Item = Plan> {
     })
 }
 
-fn plan(sequence: &[Action], packing: Packing, filled: bool) -> Plan {
+pub(super) fn plan(sequence: &[Action], packing: Packing, filled: bool) -> Plan {
     let fill = filled.then_some(Action::Append { bytes: FILL_BYTES });
     let steps = fill.into_iter().chain(sequence.iter().cloned());
     let step = |(number, action)| Step { seed: number as u64, action };

@@ -11,7 +11,7 @@ use crate::disk::sim::{Failure, SimDisk};
 use crate::error::Error;
 use crate::format::file_name;
 use crate::format::segment_header::SEGMENT_HEADER_BYTES;
-use crate::journal::{JournalReader, JournalWriter, Receipt, Records};
+use crate::journal::{JournalReader, JournalWriter, Options, Receipt, Records};
 use crate::recovery::{RecoveryPolicy, Verdict};
 
 /// A healthy call has far fewer operations; a loop without end has more.
@@ -78,6 +78,10 @@ impl<'a> World<'a> {
         judge!(operations < OPERATIONS_MAX, "{operations} operations of the disk in one step");
         judge!(self.disk.retries_after_error() == 0, "something was tried again after it had failed");
         Ok(())
+    }
+
+    pub(super) fn options(&self) -> Options {
+        self.plan.options.clone()
     }
 
     /// Does a step up to where the disk freezes, and leaves everything so.

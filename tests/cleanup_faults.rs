@@ -1,0 +1,56 @@
+//! Cleanup that fails and is tried again: a segment goes only when the floor above it is durable.
+#![cfg(feature = "sim")]
+#![allow(clippy::print_stdout, reason = "tests report figures")]
+
+use ringwal::sim::{Failure, SimDisk};
+use ringwal::{CursorKind, JournalWriter, Options};
+
+const EIO: i32 = 5;
+
+fn options() -> Options {
+    Options::new().segment_bytes(64 << 10)
+}
+
+/// A journal of several segments with a cursor at its end, on a disk that has nothing left to flush.
+fn journal_to_clean_up(disk: &SimDisk) -> JournalWriter {
+    let mut writer = JournalWriter::open_simulated(disk, options()).expect("a new journal");
+    let mut last = None;
+    for _ in 0..12 {
+        last = Some(writer.append(&[7; 12_000]).expect("an append"));
+    }
+    let last = last.expect("a record").offset;
+    writer.cursors().expect("cursors").set("far", last, CursorKind::Pinned).expect("a cursor");
+    writer
+}
+
+#[test]
+fn a_cleanup_that_is_tried_again_removes_nothing_before_the_floor_is_durable() {
+    let (mut failed, mut cuts) = (0, 0);
+    for fails_at in 1..40 {
+        for stops_at in 1..30 {
+            let disk = SimDisk::new(1);
+            let mut writer = journal_to_clean_up(&disk);
+            disk.fail_operation(fails_at, EIO, Failure::Once);
+            if writer.cleanup().is_ok() {
+                break;
+            }
+            failed += 1;
+            disk.clear_faults();
+            disk.crash_before(stops_at);
+            let _ = writer.cleanup();
+            for kept in 0..=disk.undecided() {
+                let left = disk.snapshot(2);
+                left.power_cut_keeping(&mut |thing| thing == kept);
+                cuts += 1;
+                let opened = JournalWriter::open_simulated(&left, options());
+                assert!(
+                    opened.is_ok(),
+                    "operation {fails_at} failed, stopped before {stops_at}, only change {kept} survived: {}",
+                    opened.expect_err("an error")
+                );
+            }
+        }
+    }
+    println!("{failed} cleanups failed, {cuts} power cuts");
+    assert!(failed > 50 && cuts > 200);
+}
