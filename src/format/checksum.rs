@@ -14,7 +14,9 @@ impl ContentChecksum {
     pub(crate) fn of(len: u32, hash: &Hash, payload: &[u8]) -> Self {
         let mut head = [0; 36];
         let (len_field, hash_field) = head.split_at_mut(4);
-        len_field.copy_from_slice(&len.to_le_bytes());
+        if !cfg!(ringwal_zoo = "checksum_without_len") {
+            len_field.copy_from_slice(&len.to_le_bytes());
+        }
         hash_field.copy_from_slice(hash.as_bytes());
         Self(crc32c::crc32c_append(crc32c::crc32c(&head), payload))
     }
@@ -23,8 +25,12 @@ impl ContentChecksum {
     pub(crate) fn bind(self, offset: u64, id: JournalId) -> u32 {
         let mut place = [0; 24];
         let (offset_field, id_field) = place.split_at_mut(8);
-        offset_field.copy_from_slice(&offset.to_le_bytes());
-        id_field.copy_from_slice(&id.0);
+        if !cfg!(ringwal_zoo = "checksum_without_position") {
+            offset_field.copy_from_slice(&offset.to_le_bytes());
+        }
+        if !cfg!(ringwal_zoo = "checksum_without_journal") {
+            id_field.copy_from_slice(&id.0);
+        }
         crc32c::crc32c_append(self.0, &place)
     }
 }

@@ -61,7 +61,8 @@ impl RecordHeader {
     /// Checks the checksum of the record whose payload this is, at its place.
     pub(crate) fn check(&self, payload: &[u8], offset: u64, id: JournalId) -> Result<(), CorruptionKind> {
         let computed = ContentChecksum::of(self.len, &self.hash, payload).bind(offset, id);
-        if computed == self.crc {
+        let is_zero = self.len == 0 && self.crc == 0 && cfg!(ringwal_zoo = "empty_record_in_zeros");
+        if computed == self.crc || is_zero {
             Ok(())
         } else {
             Err(CorruptionKind::Checksum { stored: self.crc, computed })

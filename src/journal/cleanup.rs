@@ -116,6 +116,9 @@ pub(super) fn cleanup(
     // second sync after one that failed would prove nothing.
     if target > floor || !removed.is_empty() {
         let state = StateFile { kind: StateKind::Floor, id, offset: target };
+        if cfg!(ringwal_zoo = "cleanup_before_the_floor_is_durable") {
+            preparer.remove(removed.clone())?;
+        }
         state::write(disk, Folder::Root, FLOOR, &state)?;
         reader.note_floor(target);
     }

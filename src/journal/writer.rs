@@ -268,7 +268,7 @@ impl JournalWriter {
             records: self.staged.records,
             bytes: end - self.next,
             number: self.number,
-            durable_below: self.durable_end,
+            durable_below: if cfg!(ringwal_zoo = "vouches_for_itself") { end } else { self.durable_end },
             chain: self.chain,
         };
         let (bytes, hash) = record.encode(self.next, self.id);
@@ -280,11 +280,18 @@ impl JournalWriter {
         buffer[head + used..total].fill(0);
         let mut chain = Chain::begin(&self.chain, &hash);
         let hashes = &self.staged.hashes;
+        if cfg!(ringwal_zoo = "watermark_ahead_of_the_truth") {
+            self.watermark.publish_early(Mark { durable_end: end, last_commit: self.next });
+        }
         let written = self.log.write_durably(position, total, &mut || chain.add_all(hashes));
-        let durable =
-            written.map_err(|source| self.fail(Error::io("commit to", &self.active.path, source)))?;
+        let durable = written.map_err(|source| {
+            let error = Error::io("commit to", &self.active.path, source);
+            if cfg!(ringwal_zoo = "failure_is_not_final") { error } else { self.fail(error) }
+        })?;
         let last_block = total - BLOCK_BYTES;
-        self.log.buffer().copy_within(last_block..total, 0);
+        if !cfg!(ringwal_zoo = "last_block_forgotten") {
+            self.log.buffer().copy_within(last_block..total, 0);
+        }
         self.chain = chain.finish();
         self.advance(end, total as u64, &durable);
         Ok(durable)

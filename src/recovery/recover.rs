@@ -159,8 +159,10 @@ pub(crate) fn recover(disk: &dyn Disk, options: &RecoverOptions) -> Result<Recov
     let mut files = Writable { disk, lock_wait: options.lock_wait, open: BTreeMap::new() };
     // Before anything is believed: whatever a killed writer had in flight has landed when these locks can be had, and
     // what only the cache knows of the last segment and the directory is on the device.
-    for base in list_bases(disk)?.into_iter().rev().take(2) {
-        files.get(base)?;
+    if !cfg!(ringwal_zoo = "lock_on_the_lock_file_only") {
+        for base in list_bases(disk)?.into_iter().rev().take(2) {
+            files.get(base)?;
+        }
     }
     files.settle()?;
     let seen = observe(disk, options.known_durable_below, options.policy == RecoveryPolicy::TruncateCorrupt)?;
@@ -182,7 +184,8 @@ fn judge(seen: &Observation, policy: RecoveryPolicy) -> Result<Verdict> {
     let at_end = seen.at_end();
     let segment = &seen.tail.segment;
     let (bad, kind) = seen.tail.bad;
-    match decide(at_end, !seen.evidence.is_empty(), policy) {
+    let evidence = !seen.evidence.is_empty() && !cfg!(ringwal_zoo = "evidence_ignored");
+    match decide(at_end, evidence, policy) {
         Decision::CleanEnd => Ok(Verdict::Clean),
         Decision::CutTorn => Ok(Verdict::CutTorn),
         Decision::CutCorrupt => Ok(Verdict::CutCorrupt),

@@ -121,7 +121,8 @@ pub(super) fn scan(segment: SegmentFile, first: bool) -> Result<Tail> {
     let origin = Expected { number: 0, chain: Chain::origin(header.id), durable_below: header.base };
     let expected = (first && header.base == 0).then_some(origin);
     let scan = Scan::at_commit(header.id, header.base, header.end(), expected);
-    let mut walk = Walk::new(segment.clone(), scan, Cache::Past, CHUNK_BYTES);
+    let cache = if cfg!(ringwal_zoo = "tail_read_through_the_cache") { Cache::Through } else { Cache::Past };
+    let mut walk = Walk::new(segment.clone(), scan, cache, CHUNK_BYTES);
     let mut last: Option<(u64, CommitRecord)> = None;
     let mut begun = None;
     let mut records = 0;
@@ -132,6 +133,9 @@ pub(super) fn scan(segment: SegmentFile, first: bool) -> Result<Tail> {
             Ok(Item::CommitEnd { .. } | Item::Padding { .. }) => last = begun,
             Ok(Item::SegmentEnd) => break ((walk.offset(), CorruptionKind::Missing), None),
             Ok(Item::Bad { at, kind }) => break ((at, kind), None),
+            Err(_) if cfg!(ringwal_zoo = "read_error_taken_for_torn") => {
+                break ((walk.offset(), CorruptionKind::Missing), None);
+            }
             Err(error) => break ((walk.offset(), CorruptionKind::Missing), Some(error)),
         }
     };

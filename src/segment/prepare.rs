@@ -54,7 +54,9 @@ pub(crate) fn create_segment(
         move |source| PrepareError::Doubtful(Error::io(operation, path, source))
     };
     disk.rename((Folder::Root, &unfinished), (Folder::Root, &name)).map_err(doubtful("rename"))?;
-    disk.sync_folder(Folder::Root).map_err(doubtful("sync the directory of"))?;
+    if !cfg!(ringwal_zoo = "no_directory_sync") {
+        disk.sync_folder(Folder::Root).map_err(doubtful("sync the directory of"))?;
+    }
     Ok(segment)
 }
 
@@ -82,7 +84,9 @@ fn create_unfinished(
     file.write_at(&header.encode(), 0).map_err(refused("write"))?;
     let first = AHEAD_STEP_BYTES.min(header.capacity);
     file.write_zeros(SEGMENT_HEADER_BYTES as u64, first).map_err(refused("write"))?;
-    file.sync().map_err(refused("sync"))?;
+    if !cfg!(ringwal_zoo = "segment_used_before_it_is_synced") {
+        file.sync().map_err(refused("sync"))?;
+    }
     Ok(WritableSegment::new(path, header, file, reserved, SEGMENT_HEADER_BYTES as u64 + first))
 }
 
@@ -359,6 +363,10 @@ impl Drop for StoppedByPanic<'_> {
 /// Removes segment files, in this order; those that are gone already are no error.
 pub(crate) fn remove_segments(disk: &dyn Disk, bases: impl IntoIterator<Item = u64>) -> Result<()> {
     let mut removed = false;
+    let mut bases: Vec<u64> = bases.into_iter().collect();
+    if cfg!(ringwal_zoo = "newest_removed_first") {
+        bases.reverse();
+    }
     for base in bases {
         let name = file_name::segment(base);
         match disk.remove(Folder::Root, &name) {

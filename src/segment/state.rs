@@ -40,12 +40,18 @@ fn damaged(disk: &dyn ReadDisk, folder: Folder, name: &str) -> Error {
 
 /// Replaces the state file: when this returns, the new content is durable.
 pub(crate) fn write(disk: &dyn Disk, folder: Folder, name: &str, state: &StateFile) -> Result<()> {
-    let unfinished = format!("{name}{UNFINISHED}");
     let path = disk.path(folder, name);
     let failed = |operation| {
         let path = path.clone();
         move |source| Error::io(operation, path, source)
     };
+    if cfg!(ringwal_zoo = "cursor_written_in_place")
+        && let Ok(file) = disk.open_write(folder, name)
+    {
+        file.write_at(&state.encode(name), 0).map_err(failed("write"))?;
+        return file.sync().map_err(failed("sync"));
+    }
+    let unfinished = format!("{name}{UNFINISHED}");
     match disk.remove(folder, &unfinished) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("remove")(error)),
         _ => {}

@@ -106,6 +106,12 @@ impl Watermark {
         self.page.announce();
     }
 
+    /// What must never be done: without a proof. For the bug of that name only.
+    pub(crate) fn publish_early(&self, mark: Mark) {
+        assert!(cfg!(ringwal_zoo = "watermark_ahead_of_the_truth"), "only a proof publishes");
+        self.store(mark);
+    }
+
     fn store(&self, mark: Mark) {
         // Relaxed: only the writer's own thread counts.
         let published = self.published.fetch_add(1, Ordering::Relaxed);

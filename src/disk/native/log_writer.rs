@@ -150,7 +150,7 @@ impl<D: Device> NativeLogWriter<D> {
         meanwhile: &mut dyn FnMut(),
     ) -> io::Result<()> {
         let file = self.attached();
-        let durably = method == FlushMethod::WriteDsync;
+        let durably = method == FlushMethod::WriteDsync && !cfg!(ringwal_zoo = "no_flush");
         let mut pending = Some(meanwhile);
         let mut once = || {
             if let Some(meanwhile) = pending.take() {
@@ -170,6 +170,7 @@ impl<D: Device> NativeLogWriter<D> {
             once();
             match written? {
                 0 => return Err(io::ErrorKind::WriteZero.into()),
+                _ if cfg!(ringwal_zoo = "short_write_ignored") => done = bytes,
                 written => done += written,
             }
             self.counts.writes += 1;
@@ -177,9 +178,17 @@ impl<D: Device> NativeLogWriter<D> {
         }
         assert!(done == bytes, "a device cannot write more than it was given");
         match method {
+            _ if cfg!(ringwal_zoo = "no_flush") => {}
             FlushMethod::WriteDsync => {}
             FlushMethod::RingFsync => self.device.ring_fsync(&file)?,
-            FlushMethod::Fdatasync | FlushMethod::Auto => sys::sync_content(file.log_file().as_fd())?,
+            FlushMethod::Fdatasync | FlushMethod::Auto => {
+                let synced = sys::sync_content(file.log_file().as_fd());
+                if !cfg!(ringwal_zoo = "failed_flush_retried") || synced.is_ok() {
+                    synced?;
+                } else {
+                    sys::sync_content(file.log_file().as_fd())?;
+                }
+            }
         }
         self.counts.flushes += u64::from(!durably);
         self.counts.bytes += bytes as u64;

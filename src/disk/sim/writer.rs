@@ -40,14 +40,22 @@ impl SimWriter {
             state.write(self.boot, file, position + written as u64, from)?;
             self.counts.writes += 1;
             self.counts.bytes += part as u64;
-            written += part;
+            written += if cfg!(ringwal_zoo = "short_write_ignored") { bytes - written } else { part };
         }
         Ok(())
     }
 
     fn flush(&mut self, file: InodeNumber, position: u64, bytes: usize) -> io::Result<Durable> {
-        self.shared.lock().flush(self.boot, file, Some((position, bytes)), true)?;
         self.counts.flushes += 1;
+        let left_out = self.counts.flushes % 2 == 0 && cfg!(ringwal_zoo = "every_second_flush_left_out");
+        if left_out || cfg!(ringwal_zoo = "no_flush") {
+            return Ok(Durable::after_flush());
+        }
+        let flush = || self.shared.lock().flush(self.boot, file, Some((position, bytes)), true);
+        match flush() {
+            Err(_) if cfg!(ringwal_zoo = "failed_flush_retried") => flush()?,
+            flushed => flushed?,
+        }
         Ok(Durable::after_flush())
     }
 }
@@ -85,6 +93,12 @@ impl LogWriter for SimWriter {
             meanwhile();
             self.shared.lock().faults.retries_after_error += 1;
             return Err(io::Error::other("the writer is used after it had failed"));
+        }
+        if cfg!(ringwal_zoo = "flush_before_the_write") {
+            self.flush(file, position, bytes)?;
+            self.write(file, position, bytes)?;
+            meanwhile();
+            return Ok(Durable::after_flush());
         }
         let written = self.write(file, position, bytes);
         // Between the two: what the caller does here must not take the write for durable. The disk is not held.
