@@ -42,11 +42,16 @@ pub use store::{
 pub mod sim {
     pub use crate::disk::sim::{Failure, FlushFailure, Injected, SimDisk};
 
+    /// The format's parsers on arbitrary bytes.
+    pub mod parse {
+        pub use crate::simulator::parse::{decode_everything, open_with_state_files};
+    }
+
     /// Histories made from numbers, and their judge.
     pub mod simulator {
         pub use crate::simulator::{
             Campaign, DamageFound, Failure, FaultsTried, Figures, Profile, SmallWorlds, Step,
-            damage_everything, explore_small_worlds, fail_everything, run_many,
+            damage_everything, explore_small_worlds, fail_everything, run_bytes, run_many,
         };
     }
 }

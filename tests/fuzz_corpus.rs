@@ -28,6 +28,26 @@ fn the_corpus_of_mutate_journal_shows_no_wrong_record() {
     replay("mutate_journal", harness::mutate_valid_journal);
 }
 
+#[cfg(feature = "sim")]
+#[path = "../fuzz/fuzz_targets/slow.rs"]
+mod slow;
+
+#[cfg(feature = "sim")]
+#[test]
+fn the_slow_parser_finds_what_the_crate_finds_in_its_corpus() {
+    replay("slow_parser", slow::compare_parsers);
+}
+
+#[cfg(feature = "sim")]
+#[test]
+fn the_corpora_of_the_parsers_and_of_histories_break_nothing() {
+    replay("decode", ringwal::sim::parse::decode_everything);
+    replay("state_files", ringwal::sim::parse::open_with_state_files);
+    replay("operations", |input| {
+        ringwal::sim::simulator::run_bytes(input).unwrap_or_else(|broken| panic!("{broken}"));
+    });
+}
+
 #[test]
 fn the_corpus_of_recover_forged_is_survived() {
     replay("recover_forged", forge::recover_forged_directory);

@@ -3,6 +3,7 @@
 //!
 //! Guarantees: the same number gives the same history, byte for byte. Must not know: the real disk.
 
+mod bytes;
 mod campaign;
 mod check;
 mod damage;
@@ -13,10 +14,12 @@ mod history;
 mod ledger;
 mod many;
 mod minimise;
+pub(crate) mod parse;
 mod plan;
 mod small;
 mod world;
 
+pub use bytes::run_bytes;
 pub use campaign::{Campaign, Failure};
 pub use every::{DamageFound, damage_everything};
 pub use faults::{FaultsTried, fail_everything};
