@@ -64,7 +64,7 @@ fn parse(file: &[u8]) -> Parsed {
         && number(header, 4092..4096) == u64::from(crc32c::crc32c(&header[..4092]))
         && number(header, 32..40) == 0
         && capacity > 0
-        && capacity % 4096 == 0;
+        && capacity.is_multiple_of(4096);
     if !sound {
         return Parsed::NoSegment;
     }
@@ -148,8 +148,8 @@ fn originals() -> &'static [Vec<u8>; 2] {
             let disk = SimDisk::new(7);
             let options = Options::new().segment_bytes(64 << 10).packing(packing);
             let mut writer = JournalWriter::open_simulated(&disk, options).expect("a new journal");
-            for number in 0..6_usize {
-                let payload = |bytes| vec![number as u8; bytes];
+            for (number, fill) in (0..6_usize).zip(1_u8..) {
+                let payload = |bytes| vec![fill; bytes];
                 let batch = [payload(number * 100), payload(0), payload(number * 7)];
                 let done =
                     if number % 2 == 0 { writer.append_batch(&batch) } else { writer.append_group(&batch) };

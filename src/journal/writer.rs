@@ -280,9 +280,8 @@ impl JournalWriter {
         buffer[head + used..total].fill(0);
         let mut chain = Chain::begin(&self.chain, &hash);
         let hashes = &self.staged.hashes;
-        if cfg!(ringwal_zoo = "watermark_ahead_of_the_truth") {
-            self.watermark.publish_early(Mark { durable_end: end, last_commit: self.next });
-        }
+        #[cfg(ringwal_zoo = "watermark_ahead_of_the_truth")]
+        self.watermark.publish_early(Mark { durable_end: end, last_commit: self.next });
         let written = self.log.write_durably(position, total, &mut || chain.add_all(hashes));
         let durable = written.map_err(|source| {
             let error = Error::io("commit to", &self.active.path, source);

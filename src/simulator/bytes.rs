@@ -81,7 +81,7 @@ impl Bytes<'_> {
     }
 
     fn stop(&mut self) -> Stop {
-        if self.byte() % 4 == 0 { Stop::Kill } else { Stop::PowerCut }
+        if self.byte().is_multiple_of(4) { Stop::Kill } else { Stop::PowerCut }
     }
 
     fn nth(&mut self) -> u64 {

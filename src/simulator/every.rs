@@ -126,7 +126,7 @@ fn is_sound(disk: &SimDisk) -> bool {
 fn is_behind_sealed_end(world: &World<'_>, base: u64, position: usize) -> bool {
     let next = base + (small::SEGMENT_BYTES - SEGMENT_HEADER_BYTES as u64);
     let before = world.ledger.known.iter().filter(|known| known.offset.get() < next);
-    let end = before.last().map_or(0, |known| known.end());
+    let end = before.max_by_key(|known| known.offset).map_or(0, |known| known.end());
     let is_sealed = world.ledger.known.last().is_some_and(|known| known.offset.get() >= next);
     is_sealed && base + position as u64 >= end + SEGMENT_HEADER_BYTES as u64
 }

@@ -47,7 +47,8 @@ impl SimWriter {
 
     fn flush(&mut self, file: InodeNumber, position: u64, bytes: usize) -> io::Result<Durable> {
         self.counts.flushes += 1;
-        let left_out = self.counts.flushes % 2 == 0 && cfg!(ringwal_zoo = "every_second_flush_left_out");
+        let left_out =
+            self.counts.flushes.is_multiple_of(2) && cfg!(ringwal_zoo = "every_second_flush_left_out");
         if left_out || cfg!(ringwal_zoo = "no_flush") {
             return Ok(Durable::after_flush());
         }
