@@ -74,9 +74,13 @@ impl Partial {
         Ok(partial)
     }
 
-    /// The commit record of what survives.
+    /// The commit record of what survives: padded, so that no later commit rewrites a block that records were found in.
     pub(super) fn surviving(&self) -> CommitRecord {
-        CommitRecord { records: self.whole_records, bytes: self.whole_end - self.start, ..self.record }
+        CommitRecord { records: self.whole_records, bytes: self.padded_end() - self.start, ..self.record }
+    }
+
+    fn padded_end(&self) -> u64 {
+        self.whole_end.next_multiple_of(CAPACITY_UNIT)
     }
 
     /// The end of the journal once this commit is cut to its whole batches.
@@ -84,7 +88,7 @@ impl Partial {
         let next = Expected {
             number: self.record.number.saturating_add(1),
             chain: self.next_chain,
-            durable_below: self.whole_end,
+            durable_below: self.padded_end(),
         };
         LogEnd { next, last_commit: self.start, clean: false, unvouched: true }
     }

@@ -187,7 +187,8 @@ impl Plan {
             (Profile::Hostile, 1) => FlushFailure::ReportedLate,
             _ => FlushFailure::Reverts,
         };
-        let (short_writes, powersafe_overwrite) = (rng.bool(), true);
+        // Dense packing rewrites acknowledged bytes, and says that it needs a device that keeps them.
+        let (short_writes, powersafe_overwrite) = (rng.bool(), packing == Packing::Dense || rng.bool());
         let buffered_log = rng.u8(..4) == 0;
         let mut draw = Draw { rng, profile, lies: false };
         let count = draw.rng.usize(12..48);
