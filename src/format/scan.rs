@@ -148,6 +148,11 @@ impl Scan {
         let Some((record, hash)) = CommitRecord::decode(bytes, self.offset, self.id) else {
             return Step::Bad(self.why_no_commit(bytes));
         };
+        // The chain goes on from the stored hash: unless it is the payload's, the chain says nothing of this record.
+        let payload = bytes.get(RECORD_HEADER_BYTES..COMMIT_RECORD_BYTES).unwrap_or_default();
+        if self.check_hash && Hash::of(payload) != hash {
+            return Step::Bad(CorruptionKind::Hash);
+        }
         if let Err(kind) = self.check_commit(&record) {
             return Step::Bad(kind);
         }

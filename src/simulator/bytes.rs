@@ -76,8 +76,9 @@ impl Bytes<'_> {
         if byte < 128 { byte * 2 } else { (byte - 127) * 128 - 100 }
     }
 
+    /// Together less than a segment.
     fn sizes(&mut self) -> Vec<usize> {
-        (0..=self.byte() % 8).map(|_| self.size()).collect()
+        (0..=self.byte() % 8).map(|_| self.size() / 3).collect()
     }
 
     fn stop(&mut self) -> Stop {

@@ -161,3 +161,16 @@ fn padding_shorter_than_a_header_is_not_taken_for_the_length_of_a_record() {
         assert_eq!(records, 2, "padding of {padding}: {found:?}");
     }
 }
+
+/// Found by fuzzing: the chain is carried over stored hashes, and that of the commit record itself was never checked.
+#[test]
+fn a_commit_record_that_was_rewritten_with_its_checksum_but_not_its_hash_is_bad() {
+    let mut image = commit(0, origin(), &[(b"a", false)], None);
+    image[RECORD_HEADER_BYTES + 1] ^= 1;
+    let place = [&0_u64.to_le_bytes()[..], &ID.0].concat();
+    let checked = [&image[..4], &image[8..COMMIT_RECORD_BYTES], &place].concat();
+    image[4..8].copy_from_slice(&crc32c::crc32c(&checked).to_le_bytes());
+    let scan = || Scan::at_commit(ID, 0, 8192, Some(origin()));
+    assert!(matches!(steps(scan(), &image).0[0], Step::Commit { .. }), "the checksum fits");
+    assert_eq!(steps(scan().check_hash(true), &image).0[0], Step::Bad(CorruptionKind::Hash));
+}
