@@ -290,6 +290,7 @@ impl<'a> World<'a> {
         self.figures.torn += u64::from(report.verdict == Verdict::CutTorn);
         let (ledger, disk) = (&mut self.ledger, &self.disk);
         if self.plan.profile == Profile::Hostile {
+            self.forget_readers();
             self.check_damaged(&writer, false)?;
         } else {
             // What an error kept from being made ready is made ready, or cleared away, the next time.
@@ -300,6 +301,12 @@ impl<'a> World<'a> {
         }
         self.writer = Some(writer);
         Ok(())
+    }
+
+    /// Readers from before damage was cut have seen another journal.
+    fn forget_readers(&mut self) {
+        self.reader = None;
+        self.records = None;
     }
 
     fn check_damaged(&mut self, writer: &JournalWriter, gave_up: bool) -> Judged {
@@ -322,6 +329,7 @@ impl<'a> World<'a> {
             Err(_) if self.disk.injected().errors > before.errors => return self.give_up(),
             Ok(writer) => {
                 self.figures.given_up += 1;
+                self.forget_readers();
                 self.check_damaged(&writer, true)?;
                 self.writer = Some(writer);
             }
