@@ -25,9 +25,9 @@ const TTL: Duration = Duration::from_secs(1);
 pub(crate) struct Faults {
     /// The file system stops before this operation.
     pub(crate) stops_at: Option<u64>,
-    /// This operation fails: (number, error, only syncs and only from that number on).
+    /// The first write or sync of a file from this operation on fails, with this error.
     pub(crate) fails_at: Option<(u64, i32)>,
-    /// Only writes and syncs fail, the first at or after the number.
+    /// So long every write and sync takes.
     pub(crate) delay: Duration,
 }
 
@@ -137,8 +137,7 @@ impl Strict {
 
     /// Whether this write or sync is the one to fail.
     fn fails(&self, state: &mut State) -> Option<Errno> {
-        let (at, errno) = state.faults.fails_at.filter(|(at, _)| state.operations >= *at)?;
-        let _ = at;
+        let (_, errno) = state.faults.fails_at.filter(|(at, _)| state.operations >= *at)?;
         state.faults.fails_at = None;
         state.failed += 1;
         self.0.changed.notify_all();

@@ -92,6 +92,12 @@ impl Model {
         self.changes.retain(|change| !change.is_empty());
     }
 
+    /// What a power cut may leave of one file, and how many of its sectors it took.
+    pub(crate) fn leave_file(&self, name: &str, random: &mut fastrand::Rng) -> Option<(Vec<u8>, u64)> {
+        let inode = self.names.get(&(ROOT, name.to_owned()))?;
+        Some(self.files.get(inode)?.leave(random))
+    }
+
     /// Writes what a power cut may leave to a directory, and counts what it took away.
     pub(crate) fn leave(&self, random: &mut fastrand::Rng, into: &Path) -> u64 {
         let mut lost = 0;
