@@ -54,3 +54,25 @@ fn a_cleanup_that_is_tried_again_removes_nothing_before_the_floor_is_durable() {
     println!("{failed} cleanups failed, {cuts} power cuts");
     assert!(failed > 50 && cuts > 200);
 }
+
+#[test]
+fn segments_go_from_the_oldest_on() {
+    let mut gaps = 0;
+    for stops_at in 1..60 {
+        let disk = SimDisk::new(1);
+        let mut writer = journal_to_clean_up(&disk);
+        disk.crash_before(stops_at);
+        let is_whole = writer.cleanup().is_ok();
+        let mut left: Vec<String> = disk.files().into_iter().filter(|name| name.ends_with(".seg")).collect();
+        left.sort();
+        let bases: Vec<u64> = left.iter().map(|name| name[..20].parse().expect("a base")).collect();
+        for pair in bases.windows(2) {
+            assert_eq!(pair[1], pair[0] + 61_440, "stopped before {stops_at}: a gap in {left:?}");
+        }
+        gaps += usize::from(bases.first() != Some(&0));
+        if is_whole {
+            break;
+        }
+    }
+    assert!(gaps > 1, "no cleanup was stopped in its middle");
+}

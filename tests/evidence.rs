@@ -81,7 +81,9 @@ fn a_header_that_claims_a_tebibyte_in_a_small_file_is_not_taken_at_its_word() {
     header[40..48].copy_from_slice(&(1_u64 << 40).to_le_bytes());
     let crc = crc32c::crc32c(&header[..4092]);
     header[4092..].copy_from_slice(&crc.to_le_bytes());
-    header.extend([b'x'; 200]);
+    // Nor is a record that claims a gibibyte.
+    header.extend(0x3fff_ffff_u32.to_le_bytes());
+    header.extend([b'x'; 196]);
     std::fs::remove_file(journal.join("watermark")).expect("the watermark");
     std::fs::remove_file(&path).expect("the segment");
     put(&path, &header, 0);

@@ -2,6 +2,7 @@
 //! durable before it was synced. It counts operations, fails them on demand, can be slow, and can be stopped at any one.
 #![allow(dead_code, reason = "each test uses its own part")]
 
+pub(crate) mod block;
 pub(crate) mod model;
 
 use std::ffi::OsStr;

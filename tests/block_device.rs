@@ -1,0 +1,163 @@
+//! Below a real file system: images of a block device as a power cut may leave it, a device that fails one write, and a
+//! device so slow that the next process comes before the killed one's write has landed.
+#![cfg(feature = "group-commit")]
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
+
+mod common;
+mod strict_fs;
+mod workload;
+
+use std::time::Duration;
+
+use ringwal::{Error, JournalWriter};
+
+use strict_fs::block::{DISK, Recorded, Volume};
+
+/// Images in all; `RINGWAL_IMAGES` sets another number.
+const IMAGES: u64 = 200;
+const IMAGES_A_RUN: u64 = 10;
+/// Races with a slow disk; `RINGWAL_RACES` sets another number.
+const RACES: u64 = 100;
+const RACES_A_DEVICE: u64 = 10;
+/// Writes that the device fails; `RINGWAL_DEVICE_FAILURES` sets another number.
+const FAILURES: u64 = 12;
+const EIO: i32 = 5;
+
+fn wanted(variable: &str, otherwise: u64) -> u64 {
+    std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+/// Checks the journal on an image of the device.
+fn check_image(image: &[u8], acknowledged: &workload::Acknowledged, what: &str) -> u64 {
+    let (_keep, path) = common::fast_journal_directory();
+    std::fs::write(&path, image).expect("an image");
+    let volume = Volume::mount(&path).unwrap_or_else(|error| panic!("{what}: {error}"));
+    if acknowledged.is_empty() && !volume.journal().exists() {
+        return 0;
+    }
+    workload::check(&volume.journal(), acknowledged, what)
+}
+
+#[test]
+fn no_image_that_a_power_cut_leaves_of_a_real_file_system_misses_anything_acknowledged() {
+    const TEST: &str = "no_image_that_a_power_cut_leaves_of_a_real_file_system_misses_anything_acknowledged";
+    if let Some(argument) = common::child_argument() {
+        return workload::write_until_it_fails(&argument);
+    }
+    if strict_fs::block::skip(TEST) {
+        return;
+    }
+    let seed = common::seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let wanted = wanted("RINGWAL_IMAGES", IMAGES);
+    let (mut images, mut lost, mut records, mut acknowledgements) = (0, 0, 0, 0);
+    for choice in 0.. {
+        if images >= wanted {
+            break;
+        }
+        let recorded = Recorded::new().expect("a recorded device");
+        let after = random.u64(1..1200);
+        {
+            let mut state = recorded.below.shared.lock();
+            state.faults.stops_at = Some(state.operations + after);
+        }
+        let mut child = common::child(TEST, &workload::argument(&recorded.volume.journal(), choice));
+        let acknowledged = workload::listen(&mut child, usize::MAX);
+        child.wait().expect("our child");
+        acknowledgements += acknowledged.len();
+        let model = recorded.below.shared.lock().model.clone();
+        drop(recorded);
+        for _ in 0..IMAGES_A_RUN {
+            let (image, gone) = model.leave_file(DISK, &mut random).expect("the device's file");
+            lost += gone;
+            images += 1;
+            let what = format!("seed {seed}, run {choice}, stopped after {after}");
+            records += check_image(&image, &acknowledged, &what);
+        }
+    }
+    println!(
+        "{images} images without {lost} sectors; {acknowledgements} acknowledgements, {records} records found"
+    );
+    assert!(images >= wanted && lost > 0 && acknowledgements > 100 && records > 100);
+}
+
+#[test]
+fn after_a_write_that_the_device_failed_nothing_is_served_that_it_does_not_hold() {
+    const TEST: &str = "after_a_write_that_the_device_failed_nothing_is_served_that_it_does_not_hold";
+    if let Some(argument) = common::child_argument() {
+        return workload::write_until_it_fails(&argument);
+    }
+    if strict_fs::block::skip(TEST) {
+        return;
+    }
+    let seed = common::seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut failed, mut acknowledgements) = (0, 0);
+    for choice in 0..wanted("RINGWAL_DEVICE_FAILURES", FAILURES) {
+        let recorded = Recorded::new().expect("a recorded device");
+        {
+            let mut state = recorded.below.shared.lock();
+            let now = state.operations;
+            state.faults.fails_at = Some((now + random.u64(100..600), EIO));
+            state.faults.stops_at = Some(now + 1200);
+        }
+        let mut child = common::child(TEST, &workload::argument(&recorded.volume.journal(), choice));
+        let acknowledged = workload::listen(&mut child, usize::MAX);
+        child.wait().expect("our child");
+        acknowledgements += acknowledged.len();
+        let (model, errors) = {
+            let state = recorded.below.shared.lock();
+            (state.model.clone(), state.failed)
+        };
+        failed += errors;
+        drop(recorded);
+        let (image, _) = model.leave_file(DISK, &mut random).expect("the device's file");
+        check_image(&image, &acknowledged, &format!("seed {seed}, run {choice}"));
+    }
+    println!("{failed} writes failed; {acknowledgements} acknowledgements");
+    assert!(failed > 0 && acknowledgements > 100);
+}
+
+#[test]
+fn a_new_writer_waits_for_the_write_of_a_killed_one_on_a_slow_disk() {
+    const TEST: &str = "a_new_writer_waits_for_the_write_of_a_killed_one_on_a_slow_disk";
+    if let Some(argument) = common::child_argument() {
+        return workload::write_until_it_fails(&argument);
+    }
+    if strict_fs::block::skip(TEST) {
+        return;
+    }
+    let seed = common::seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let wanted = wanted("RINGWAL_RACES", RACES);
+    let (mut races, mut held, mut records) = (0, 0, 0);
+    while races < wanted {
+        let recorded = Recorded::new().expect("a recorded device");
+        let journal = recorded.volume.journal();
+        let mut acknowledged = workload::Acknowledged::new();
+        for _ in 0..RACES_A_DEVICE {
+            let mut child = common::child(TEST, &workload::argument(&journal, random.u64(..4)));
+            acknowledged.extend(workload::listen(&mut child, random.usize(1..60)));
+            recorded.below.shared.lock().faults.delay = Duration::from_millis(random.u64(5..25));
+            // So that the kill meets a write in flight.
+            acknowledged.extend(workload::listen(&mut child, 2));
+            child.kill().expect("the child is ours to kill");
+            // What is in flight is as slow as it was; what comes now is fast.
+            recorded.below.shared.lock().faults.delay = Duration::ZERO;
+            let impatient = JournalWriter::open(&journal, workload::options().lock_wait(Duration::ZERO));
+            held += u64::from(matches!(impatient, Err(Error::Locked { .. })));
+            drop(impatient);
+            records += workload::check(&journal, &acknowledged, &format!("seed {seed}, race {races}"));
+            child.wait().expect("our child");
+            races += 1;
+        }
+    }
+    println!(
+        "{races} races, {held} in which a write was in flight and held the lock; {records} records found"
+    );
+    assert!(races >= wanted && held > 0 && records > 100);
+}
