@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, reason = "tests report figures")]
 
 use ringwal::sim::{Failure, SimDisk};
-use ringwal::{CursorKind, JournalWriter, Options};
+use ringwal::{CursorKind, Error, JournalWriter, Offset, Options};
 
 const EIO: i32 = 5;
 
@@ -75,4 +75,61 @@ fn segments_go_from_the_oldest_on() {
         }
     }
     assert!(gaps > 1, "no cleanup was stopped in its middle");
+}
+
+/// Found by simulation: whoever was told that there is no such cursor found it again after a power cut.
+#[test]
+fn a_cursor_that_is_said_to_be_gone_stays_gone() {
+    let mut told = 0;
+    for stops_at in 1..40 {
+        let disk = SimDisk::new(1);
+        let writer = journal_to_clean_up(&disk);
+        disk.crash_before(stops_at);
+        let is_whole = writer.cursors().and_then(|cursors| cursors.remove("far")).is_ok();
+        disk.process_kill();
+        drop(writer);
+        let writer = JournalWriter::open_simulated(&disk, options()).expect("the journal");
+        let removed = writer.cursors().expect("cursors").remove("far");
+        told += u32::from(matches!(removed, Err(Error::NoSuchCursor { .. })));
+        disk.power_cut_keeping(&mut |_| false);
+        drop(writer);
+        let writer = JournalWriter::open_simulated(&disk, options()).expect("the journal");
+        let now = writer.cursors().expect("cursors").get("far").expect("a look");
+        assert!(now.is_none(), "removed before operation {stops_at}, and back");
+        if is_whole {
+            break;
+        }
+    }
+    assert!(told > 0, "no removal was stopped between doing it and making it durable");
+}
+
+/// Found by thinking about the one above: cleanup trusted a cursor that a power cut took back.
+#[test]
+fn cleanup_goes_by_cursors_that_are_durable() {
+    let mut cleaned = 0;
+    for stops_at in 1..40 {
+        let disk = SimDisk::new(1);
+        let writer = journal_to_clean_up(&disk);
+        let cursors = writer.cursors().expect("cursors");
+        let last = cursors.get("far").expect("a look").expect("a cursor").offset;
+        let first = writer.reader().expect("a reader").iter_from(Offset::ZERO).expect("all").next();
+        let first = first.expect("a record").expect("a sound one").offset;
+        cursors.set("far", first, CursorKind::Pinned).expect("set back");
+        disk.crash_before(stops_at);
+        let is_whole = cursors.set("far", last, CursorKind::Pinned).is_ok();
+        disk.process_kill();
+        drop((cursors, writer));
+        let mut writer = JournalWriter::open_simulated(&disk, options()).expect("the journal");
+        cleaned += u32::from(writer.cleanup().expect("a cleanup").segments_removed > 0);
+        disk.power_cut_keeping(&mut |_| false);
+        drop(writer);
+        let writer = JournalWriter::open_simulated(&disk, options()).expect("the journal");
+        let floor = writer.reader().expect("a reader").floor().expect("a floor");
+        let now = writer.cursors().expect("cursors").get("far").expect("a look").expect("a cursor").offset;
+        assert!(floor <= now, "stopped before {stops_at}: the floor {floor} is above the cursor at {now}");
+        if is_whole {
+            break;
+        }
+    }
+    assert!(cleaned > 1, "no cleanup met a cursor that was not durable");
 }

@@ -94,6 +94,9 @@ pub(super) fn cleanup(
     retention: Retention,
 ) -> Result<CleanupReport> {
     let _lock = lock_folder(disk)?;
+    // A consumer that was killed while it set its cursor has left one that a power cut could still take back.
+    let path = disk.path(Folder::Cursors, "");
+    disk.sync_folder(Folder::Cursors).map_err(|source| Error::io("sync", path, source))?;
     let floor = reader.refresh_floor()?.get();
     let mut segments = SegmentManager::load_sound(disk, floor, None)?;
     let durable_end = reader.durable_end()?.get();

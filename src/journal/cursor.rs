@@ -125,10 +125,10 @@ impl Cursors {
         let disk = self.writable()?;
         let _lock = lock_folder(&**disk)?;
         // A damaged cursor can be removed too: that is the way to get rid of it.
-        if matches!(state::read(&**disk, Folder::Cursors, name), Ok(None)) {
-            return Err(Error::NoSuchCursor { name: name.to_owned() });
-        }
-        state::remove(&**disk, Folder::Cursors, name)
+        let is_there = !matches!(state::read(&**disk, Folder::Cursors, name), Ok(None));
+        // Also when it is not there: that may not be durable yet.
+        state::remove(&**disk, Folder::Cursors, name)?;
+        if is_there { Ok(()) } else { Err(Error::NoSuchCursor { name: name.to_owned() }) }
     }
 
     fn writable(&self) -> Result<&Arc<dyn Disk>> {

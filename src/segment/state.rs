@@ -68,7 +68,8 @@ pub(crate) fn remove(disk: &dyn Disk, folder: Folder, name: &str) -> Result<()> 
     let path = disk.path(folder, name);
     match disk.remove(folder, name) {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        // Who removed it before may have died before that was durable.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(Error::io("remove", path, error)),
     }
     disk.sync_folder(folder).map_err(|source| Error::io("sync", path, source))

@@ -4,7 +4,7 @@ use super::ledger::{Known, Ledger};
 use crate::disk::sim::SimDisk;
 use crate::error::{Error, Result};
 use crate::format::file_name::{self, UNFINISHED};
-use crate::journal::{JournalReader, JournalWriter, Options, VerifyOptions};
+use crate::journal::{CursorKind, JournalReader, JournalWriter, Options, VerifyOptions};
 use crate::recovery::{RecoverOptions, Verdict, recover};
 
 /// A promise that was broken, in words.
@@ -87,6 +87,8 @@ fn check_cursors(ledger: &Ledger, writer: &JournalWriter) -> Judged {
     for (name, places) in &ledger.cursors {
         let now = cursors.get(name).map_err(|error| uncalled_for("a cursor", &error))?;
         let now = now.map(|cursor| (cursor.offset, cursor.kind));
+        let below = now.is_some_and(|(offset, kind)| kind == CursorKind::Pinned && offset < ledger.floor);
+        judge!(!below, "pinned cursor {name} is {now:?}, below the floor {}", ledger.floor);
         judge!(places.contains(&now), "cursor {name} is {now:?}, and should be one of {places:?}");
     }
     Ok(())

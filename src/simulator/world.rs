@@ -257,7 +257,9 @@ impl<'a> World<'a> {
             }
             let writer = match opened {
                 Ok(writer) => writer,
-                Err(_) if self.disk.injected().errors > before.errors => {
+                Err(error) if self.disk.injected().errors > before.errors => {
+                    let said = !is_hostile && error.is_corruption();
+                    judge!(!said, "an error of the disk was taken for damage: {error}");
                     // The errors are over; what they left behind must be as good as what a crash leaves.
                     self.disk.clear_faults();
                     self.disk.set_room(None);
