@@ -72,6 +72,16 @@ fn giving_up_what_the_floor_stands_in_keeps_the_segment_before() {
     assert_eq!((again.bytes_cut, again.end), (0, given_up.end));
 }
 
+/// A journal's first commit record, sound but for the bytes that it claims.
+fn commit_that_claims(bytes: u64, id: &[u8]) -> Vec<u8> {
+    let chain = blake3::hash(&[b"ringwal chain v2", id].concat());
+    let fields = [&[1, 0, 0, 0][..], &1_u32.to_le_bytes(), &bytes.to_le_bytes(), &[0; 16], chain.as_bytes()];
+    let payload = fields.concat();
+    let (len, hash) = ((64_u32 | 1 << 31).to_le_bytes(), blake3::hash(&payload));
+    let checked = [&len[..], hash.as_bytes(), &payload, &[0; 8], id].concat();
+    [&len[..], &crc32c::crc32c(&checked).to_le_bytes(), hash.as_bytes(), &payload].concat()
+}
+
 #[test]
 fn a_header_that_claims_a_tebibyte_in_a_small_file_is_not_taken_at_its_word() {
     let (_keep, journal) = common::journal_directory();
@@ -81,9 +91,11 @@ fn a_header_that_claims_a_tebibyte_in_a_small_file_is_not_taken_at_its_word() {
     header[40..48].copy_from_slice(&(1_u64 << 40).to_le_bytes());
     let crc = crc32c::crc32c(&header[..4092]);
     header[4092..].copy_from_slice(&crc.to_le_bytes());
-    // Nor is a record that claims a gibibyte.
+    // Nor is a commit, nor a record in it, that claims a gibibyte.
+    let id = header[16..32].to_vec();
+    header.extend(commit_that_claims(1 << 31, &id));
     header.extend(0x3fff_ffff_u32.to_le_bytes());
-    header.extend([b'x'; 196]);
+    header.extend([b'x'; 92]);
     std::fs::remove_file(journal.join("watermark")).expect("the watermark");
     std::fs::remove_file(&path).expect("the segment");
     put(&path, &header, 0);
