@@ -51,6 +51,8 @@ fn check_one(ledger: &Ledger, reader: &JournalReader, known: &Known) -> Judged<S
             );
             Ok(Seen::Named)
         }
+        // An older commit without records can come back too.
+        Err(Error::NotARecord { .. }) if ledger.doubtful_from.is_some() => Ok(Seen::Returned),
         Err(_) => Ok(Seen::Named),
     }
 }
