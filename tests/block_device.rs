@@ -26,6 +26,8 @@ const RACES_A_DEVICE: u64 = 10;
 /// Writes that the device fails; `RINGWAL_DEVICE_FAILURES` sets another number.
 const FAILURES: u64 = 12;
 const EIO: i32 = 5;
+/// The length of a commit record's payload, marked as a control record.
+const COMMIT_BEGINS: [u8; 4] = [64, 0, 0, 0x80];
 
 fn wanted(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |text| text.parse().expect("a number"))
@@ -103,6 +105,7 @@ fn after_a_write_that_the_device_failed_nothing_is_served_that_it_does_not_hold(
             let mut state = recorded.below.shared.lock();
             let now = state.operations;
             state.faults.fails_at = Some((now + random.u64(100..600), EIO));
+            state.faults.fails_with = Some(&COMMIT_BEGINS);
             state.faults.stops_at = Some(now + 1200);
         }
         let mut child = common::child(TEST, &workload::argument(&recorded.volume.journal(), choice));

@@ -73,6 +73,9 @@ impl Rounds {
         self.ended.store(true, Ordering::Release);
         let round = self.current();
         self.close_gathering(round);
+        if cfg!(ringwal_zoo = "waiter_not_woken_on_failure") && self.failed.get().is_some() {
+            return;
+        }
         // Both words are over now for every round that a waiter can look at, so nobody goes to sleep any more.
         self.finish(round);
         self.finish(round + 1);

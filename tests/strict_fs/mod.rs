@@ -28,6 +28,8 @@ pub(crate) struct Faults {
     pub(crate) stops_at: Option<u64>,
     /// The first write or sync of a file from this operation on fails, with this error.
     pub(crate) fails_at: Option<(u64, i32)>,
+    /// Only a write fails that has these bytes in it: on a device, those of the file system itself are to be spared.
+    pub(crate) fails_with: Option<&'static [u8]>,
     /// So long every write and sync takes.
     pub(crate) delay: Duration,
 }
@@ -339,7 +341,10 @@ impl Filesystem for Strict {
             Ok(state) => state,
             Err(error) => return reply.error(error),
         };
-        if let Some(error) = self.fails(&mut state) {
+        let spared = |with: &[u8]| !data.windows(with.len()).any(|bytes| bytes == with);
+        if !state.faults.fails_with.is_some_and(spared)
+            && let Some(error) = self.fails(&mut state)
+        {
             return reply.error(error);
         }
         state.model.write(inode.0, place(offset), data);
@@ -355,7 +360,9 @@ impl Filesystem for Strict {
             Ok(state) => state,
             Err(error) => return reply.error(error),
         };
-        if let Some(error) = self.fails(&mut state) {
+        if state.faults.fails_with.is_none()
+            && let Some(error) = self.fails(&mut state)
+        {
             state.model.fail_sync(inode.0);
             return reply.error(error);
         }
