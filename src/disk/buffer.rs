@@ -6,6 +6,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Positions, lengths and memory of direct I/O are multiples of this: the largest logical block size of common devices.
 pub(crate) const BLOCK_BYTES: usize = 4096;
@@ -32,6 +33,7 @@ pub(crate) const fn block_ceiling(position: u64) -> u64 {
 pub(crate) struct AlignedBuffer {
     start: NonNull<u8>,
     bytes: usize,
+    number: u64,
 }
 
 // SAFETY: the buffer owns its memory exclusively; sharing or moving it between threads is what `Box<[u8]>` allows.
@@ -47,7 +49,14 @@ impl AlignedBuffer {
         // SAFETY: the layout's size is at least one block, so not zero.
         let start = unsafe { alloc_zeroed(layout) };
         let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Self { start, bytes }
+        // Relaxed: only that no two are the same counts.
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self { start, bytes, number: NEXT.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The number of this memory: no other memory of this process, before or after, has it. (An address can come again.)
+    pub(crate) const fn number(&self) -> u64 {
+        self.number
     }
 
     /// Makes the buffer at least `bytes` long, keeping its content; new bytes are zero.
@@ -116,6 +125,17 @@ mod tests {
         buffer[4095] = 7;
         buffer.grow(10_000);
         assert_eq!((buffer.len(), buffer[4095], buffer[4096]), (12_288, 7, 0));
+    }
+
+    #[test]
+    fn memory_that_changed_has_another_number() {
+        let mut buffer = AlignedBuffer::new(1);
+        let first = buffer.number();
+        buffer.grow(1);
+        assert_eq!(buffer.number(), first);
+        buffer.grow(5000);
+        assert_ne!(buffer.number(), first);
+        assert_ne!(AlignedBuffer::new(1).number(), AlignedBuffer::new(1).number());
     }
 
     #[test]

@@ -22,14 +22,15 @@ impl WakeWord {
         Self(AtomicU32::new(value))
     }
 
-    /// The value; everything before the [`store`](Self::store) that wrote it is visible (acquire).
+    /// The value; everything before the [`store`](Self::store) that wrote it is visible (acquire). Sequentially
+    /// consistent, as the store is, so that a word and a count of its sleepers can be looked at crosswise.
     pub(crate) fn load(&self) -> u32 {
-        self.0.load(Ordering::Acquire)
+        self.0.load(Ordering::SeqCst)
     }
 
     /// Sets the value (release, pairs with `load`). Wakes nobody.
     pub(crate) fn store(&self, value: u32) {
-        self.0.store(value, Ordering::Release);
+        self.0.store(value, Ordering::SeqCst);
     }
 
     /// Wakes all who wait, with one system call.

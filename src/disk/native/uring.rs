@@ -41,7 +41,7 @@ pub(super) struct RingDevice {
     has_table: bool,
     /// The attached file stands in the table.
     file_is_registered: bool,
-    buffer: Registration,
+    buffers: Registrations,
     /// Number of the operation in flight, or of the last one.
     operation: u64,
     /// An operation's fate is unknown.
@@ -49,13 +49,17 @@ pub(super) struct RingDevice {
     forks: u32,
 }
 
-/// Which memory was offered to the ring as its registered buffer, by address and length. A buffer only ever changes by
-/// growing, so no other memory can have both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Registration {
-    None,
-    Accepted(usize, usize),
-    Refused(usize, usize),
+/// Places of the ring's table of buffers: commits are written from two buffers in turn.
+const PLACES: u16 = 2;
+
+/// Which memory stands in the ring's table of buffers, by the numbers of the buffers; 0 for none.
+#[derive(Debug)]
+struct Registrations {
+    /// The ring has a table. False after that, or a buffer, was refused.
+    has_table: bool,
+    places: [u64; PLACES as usize],
+    /// The place of the buffer that is written from next.
+    current: u16,
 }
 
 /// How an operation ended. `outcome` is the completion's result, or why it was never seen.
@@ -67,13 +71,18 @@ struct Ran {
 impl RingDevice {
     pub(super) fn new(single_thread: bool) -> io::Result<Self> {
         let setup = ring_setup::set_up(single_thread)?;
-        let has_table = setup.ring.submitter().register_files(&[NO_FILE]).is_ok();
+        let submitter = setup.ring.submitter();
+        let has_table = submitter.register_files(&[NO_FILE]).is_ok();
+        // Before Linux 5.11, of which this feature is a mark, a fork could part registered memory from what the
+        // process writes to it. (An empty table needs 5.19 anyhow.)
+        let has_buffer_table = setup.ring.params().is_feature_ext_arg()
+            && submitter.register_buffers_sparse(PLACES.into()).is_ok();
         Ok(Self {
             ring: setup.ring,
             setup: setup.words,
             has_table,
             file_is_registered: false,
-            buffer: Registration::None,
+            buffers: Registrations { has_table: has_buffer_table, places: [0; PLACES as usize], current: 0 },
             operation: 0,
             lost: false,
             forks: fork_count(),
@@ -142,41 +151,47 @@ impl RingDevice {
         let (start, position) = (bytes.as_ptr(), piece.position);
         let flags = if piece.durably { libc::RWF_DSYNC } else { 0 };
         let file = types::Fd(piece.file.log_file().as_raw_fd());
-        let registered = self.buffer == accepted(piece.buffer);
-        Ok(match (registered, self.file_is_registered) {
-            (true, true) => opcode::WriteFixed::new(types::Fixed(0), start, length, 0)
+        Ok(match (self.buffers.place_of(piece.buffer), self.file_is_registered) {
+            (Some(place), true) => opcode::WriteFixed::new(types::Fixed(0), start, length, place)
                 .offset(position)
                 .rw_flags(flags)
                 .build(),
-            (true, false) => {
-                opcode::WriteFixed::new(file, start, length, 0).offset(position).rw_flags(flags).build()
+            (Some(place), false) => {
+                opcode::WriteFixed::new(file, start, length, place).offset(position).rw_flags(flags).build()
             }
-            (false, true) => {
+            (None, true) => {
                 opcode::Write::new(types::Fixed(0), start, length).offset(position).rw_flags(flags).build()
             }
-            (false, false) => {
-                opcode::Write::new(file, start, length).offset(position).rw_flags(flags).build()
-            }
+            (None, false) => opcode::Write::new(file, start, length).offset(position).rw_flags(flags).build(),
         })
     }
 
-    fn register(&mut self, buffer: &AlignedBuffer) -> bool {
-        if matches!(self.buffer, Registration::Accepted(..))
-            && self.ring.submitter().unregister_buffers().is_err()
-        {
-            return false;
-        }
-        // Before Linux 5.11, of which this feature is a mark, a fork could part registered memory from what the
-        // process writes to it.
-        if !self.ring.params().is_feature_ext_arg() {
-            return false;
-        }
+    /// Puts the buffer into the place of the table that was not written from last: with two buffers in turn, what
+    /// stands there is the memory that this one had before it grew.
+    fn register(&mut self, buffer: &AlignedBuffer) {
+        let place = (self.buffers.current + 1) % PLACES;
         let memory = libc::iovec { iov_base: buffer.as_ptr().cast_mut().cast(), iov_len: buffer.len() };
-        // SAFETY: register_buffers needs memory that is valid until it is unregistered or the ring is gone. The kernel
-        // pins the pages, so memory that was freed by growing before it is unregistered here is not written by
-        // anyone else through the ring; `write_entry` names registered memory only where address and length are
-        // those of the living buffer.
-        unsafe { self.ring.submitter().register_buffers(&[memory]) }.is_ok()
+        // SAFETY: register_buffers_update needs memory that is valid until its place is given to other memory or the
+        // ring is gone. The kernel pins the pages, so memory that was freed before that is not written by anyone else
+        // through the ring: `write_entry` names a place only for the buffer whose number stands there, and no
+        // other memory ever has that number.
+        let updated = unsafe { self.ring.submitter().register_buffers_update(place.into(), &[memory], None) };
+        match updated {
+            Ok(_) => {
+                self.buffers.places[usize::from(place)] = buffer.number();
+                self.buffers.current = place;
+            }
+            Err(_) => {
+                self.buffers.has_table = false;
+                self.buffers.places.fill(0);
+            }
+        }
+    }
+}
+
+impl Registrations {
+    fn place_of(&self, buffer: &AlignedBuffer) -> Option<u16> {
+        (0..).zip(self.places).find_map(|(place, number)| (number == buffer.number()).then_some(place))
     }
 }
 
@@ -202,10 +217,10 @@ impl Device for RingDevice {
     }
 
     fn adopt(&mut self, buffer: &AlignedBuffer) {
-        let accepted = accepted(buffer);
-        let refused = Registration::Refused(address(buffer), buffer.len());
-        if self.buffer != accepted && self.buffer != refused {
-            self.buffer = if self.register(buffer) { accepted } else { refused };
+        match self.buffers.place_of(buffer) {
+            Some(place) => self.buffers.current = place,
+            None if self.buffers.has_table => self.register(buffer),
+            None => {}
         }
     }
 
@@ -244,7 +259,7 @@ impl Device for RingDevice {
 
     fn describe(&self, report: &mut BackendReport) {
         report.registered_file = self.file_is_registered;
-        report.registered_buffer = matches!(self.buffer, Registration::Accepted(..));
+        report.registered_buffer = self.buffers.places != [0; PLACES as usize];
         self.setup.clone_into(&mut report.ring_setup);
     }
 }
@@ -265,16 +280,8 @@ impl fmt::Debug for RingDevice {
         f.debug_struct("RingDevice")
             .field("setup", &self.setup)
             .field("file_is_registered", &self.file_is_registered)
-            .field("buffer", &self.buffer)
+            .field("buffers", &self.buffers)
             .field("lost", &self.lost)
             .finish_non_exhaustive()
     }
-}
-
-fn accepted(buffer: &AlignedBuffer) -> Registration {
-    Registration::Accepted(address(buffer), buffer.len())
-}
-
-fn address(buffer: &AlignedBuffer) -> usize {
-    buffer.as_ptr() as usize
 }
