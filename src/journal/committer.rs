@@ -3,27 +3,59 @@
 //! Guarantees: an append is answered with `Ok` only for a [`Durable`]; after the first failure everything is answered
 //! with it; however the thread ends, nobody is left waiting.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::group_commit::{Intake, Next, Queued, Request};
-use super::ticket::Promise;
-use super::writer::{JournalWriter, Unplaced};
+use super::regroup::{Answer, Regroup};
+use super::rounds::Promise;
+use super::stage::{Stage, Unplaced};
+use super::writer::JournalWriter;
 use crate::disk::Durable;
 use crate::error::{Error, Result};
+
+/// How long the commit thread looks out for the next append of a thread that is alone before it sleeps.
+const LOOK_OUT_MAX: Duration = Duration::from_micros(20);
 
 /// Drives the writer until the journal is closed.
 pub(super) struct Committer {
     writer: JournalWriter,
+    gathering: Gathering,
+    regroup: Regroup,
+    /// Those who were answered are waited for: until so many requests have come in all, at most so long.
+    awaited: Option<(u64, Duration)>,
+    last_activity: Instant,
+}
+
+/// Requests on their way to an answer.
+struct Gathering {
     intake: Intake,
-    /// Taken in this round and staged: each with the offset of its first record.
-    staged: Vec<(Promise, u64)>,
-    /// Answered when everything before them is durable.
-    syncs: Vec<Promise>,
+    /// Taken for the commit that is gathered now.
+    taken: Taken,
     /// Did not fit into the last commit.
     left_over: Option<Request>,
     closing: Option<Promise>,
-    last_activity: Instant,
+    /// Durable, and not answered yet.
+    done: Option<Done>,
+    /// Memory to use again.
+    spare: Taken,
+}
+
+/// Requests that one commit answers.
+#[derive(Default)]
+struct Taken {
+    /// Each with the offset of its first record.
+    appends: Vec<(Promise, u64)>,
+    /// Answered when everything before them is durable.
+    syncs: Vec<Promise>,
+}
+
+/// A commit that is durable.
+struct Done {
+    round: u64,
+    taken: Taken,
+    end: u64,
+    durable: Durable,
 }
 
 /// What gathering came to.
@@ -34,169 +66,154 @@ enum Gathered {
     Gone,
 }
 
+/// Where the records of a request go.
+enum Onto<'a> {
+    Writer(&'a mut JournalWriter),
+    /// A commit is on its way: only what fits behind it without more ado is taken.
+    Stage(&'a mut Stage),
+}
+
 impl Committer {
     pub(super) fn new(writer: JournalWriter, intake: Intake) -> Self {
-        Self {
-            writer,
+        let gathering = Gathering {
             intake,
-            staged: Vec::new(),
-            syncs: Vec::new(),
+            taken: Taken::default(),
             left_over: None,
             closing: None,
-            last_activity: Instant::now(),
-        }
+            done: None,
+            spare: Taken::default(),
+        };
+        let (regroup, last_activity) = (Regroup::new(), Instant::now());
+        Self { writer, gathering, regroup, awaited: None, last_activity }
     }
 
     /// The whole life of the commit thread.
     pub(super) fn run(mut self) {
         loop {
-            let round = self.intake.rounds.current();
+            let round = self.gathering.intake.rounds.current();
             let gathered = self.gather(round);
-            self.intake.rounds.close_gathering(round);
+            self.gathering.intake.rounds.close_gathering(round);
             match gathered {
-                Gathered::Something => self.commit_round(),
+                Gathered::Something => self.commit_round(round),
                 Gathered::Nothing => self.idle(),
                 Gathered::Gone => {}
             }
             if let Err(error @ Error::Failed { .. }) = self.writer.check_usable() {
                 // Nothing can become durable any more: the thread ends, and with it go the locks, so that the journal
                 // can be reopened while handles of this one still live.
-                return self.refuse_all(&error);
+                return self.gathering.refuse_all(&error);
             }
-            let is_over = self.closing.is_some() || gathered == Gathered::Gone;
-            if is_over && self.left_over.is_none() {
+            let is_over = self.gathering.closing.is_some() || gathered == Gathered::Gone;
+            if is_over && self.gathering.is_empty() {
                 return self.end();
             }
-            self.intake.rounds.finish(round);
+            if gathered != Gathered::Something {
+                self.gathering.intake.rounds.finish(round);
+            }
         }
     }
 
-    /// Takes what waits, as far as it fits into one commit; waits for the first.
+    /// Takes what waits, as far as it fits into one commit; waits for the first, and for those who are to come back.
     fn gather(&mut self, round: u64) -> Gathered {
-        let first = match self.left_over.take() {
-            Some(request) => request,
-            None => match self.intake.next(self.idle_patience()) {
-                Next::Request(request) => request,
+        let Self { writer, gathering, .. } = self;
+        let mut has_room = gathering.take_all(round, &mut Onto::Writer(writer));
+        if let Some((arrived, patience)) = self.awaited.take().filter(|_| has_room) {
+            let start = Instant::now();
+            gathering.intake.sleep_until(arrived, patience);
+            self.regroup.regrouped(gathering.intake.arrived() >= arrived, start.elapsed());
+            has_room = gathering.take_all(round, &mut Onto::Writer(writer));
+        }
+        if gathering.is_empty() {
+            // Those who are answered in flight are not kept waiting for a flight that does not begin.
+            gathering.answer_done();
+            let patience = self.idle_patience();
+            match self.gathering.intake.next(patience) {
                 Next::Nothing => return Gathered::Nothing,
                 Next::Gone => return Gathered::Gone,
-            },
-        };
-        if !self.take(first, round) {
-            return Gathered::Something;
-        }
-        let linger = self.writer.options.linger;
-        let deadline = (!linger.is_zero()).then(|| Instant::now() + linger);
-        loop {
-            let next = match self.intake.next_now() {
-                Next::Nothing => match deadline.map(|end| end.saturating_duration_since(Instant::now())) {
-                    Some(left) if !left.is_zero() => self.intake.next(Some(left)),
-                    _ => return Gathered::Something,
-                },
-                next => next,
-            };
-            match next {
                 Next::Request(request) => {
-                    if !self.take(request, round) {
-                        return Gathered::Something;
-                    }
+                    let Self { writer, gathering, .. } = self;
+                    let mut onto = Onto::Writer(writer);
+                    has_room =
+                        gathering.take(request, round, &mut onto) && gathering.take_all(round, &mut onto);
                 }
-                Next::Nothing | Next::Gone => return Gathered::Something,
+            }
+        }
+        if has_room && !self.writer.options.linger.is_zero() {
+            self.linger(round);
+        }
+        Gathered::Something
+    }
+
+    /// Takes what comes within the time that the options give.
+    fn linger(&mut self, round: u64) {
+        let deadline = Instant::now() + self.writer.options.linger;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Next::Request(request) = self.gathering.intake.next(Some(left)) else { return };
+            if !self.gathering.take(request, round, &mut Onto::Writer(&mut self.writer)) || left.is_zero() {
+                return;
             }
         }
     }
 
-    /// Deals with one request; `false` when nothing more fits into this round.
-    fn take(&mut self, request: Request, round: u64) -> bool {
-        match request {
-            Request::Append { record, promise } => {
-                promise.taken(round);
-                match self.stage(std::slice::from_ref(&record)) {
-                    Ok(Some(offset)) => self.staged.push((promise, offset)),
-                    Ok(None) => {
-                        self.left_over = Some(Request::Append { record, promise });
-                        return false;
-                    }
-                    Err(error) => promise.refuse(error),
-                }
+    fn commit_round(&mut self, round: u64) {
+        let Self { writer, gathering, .. } = self;
+        let begun = Instant::now();
+        self.last_activity = begun;
+        let spare = std::mem::take(&mut gathering.spare);
+        let taken = std::mem::replace(&mut gathering.taken, spare);
+        let committed = writer.commit_while(&mut |stage| {
+            gathering.answer_done();
+            gathering.take_all(round + 1, &mut Onto::Stage(stage));
+        });
+        // In case that there was no flight.
+        gathering.answer_done();
+        match committed {
+            Ok(Some(durable)) => {
+                self.regroup.flew(begun.elapsed());
+                let requests = taken.requests();
+                let end = writer.durable_end().get();
+                gathering.done = Some(Done { round, taken, end, durable });
+                self.answer(requests);
             }
-            Request::Batch { records, promise } => {
-                promise.taken(round);
-                match self.stage(&records) {
-                    Ok(Some(offset)) => self.staged.push((promise, offset)),
-                    Ok(None) => {
-                        self.left_over = Some(Request::Batch { records, promise });
-                        return false;
-                    }
-                    Err(error) => promise.refuse(error),
-                }
-            }
-            Request::Sync { promise } => {
-                promise.taken(round);
-                self.syncs.push(promise);
-            }
-            Request::Close { promise } => {
-                promise.taken(round);
-                self.closing = Some(promise);
-                return false;
-            }
-            #[cfg(feature = "sim")]
-            Request::Panic => panic!("the commit thread was told to panic"),
-        }
-        true
-    }
-
-    fn stage(&mut self, records: &[Queued]) -> Result<Option<u64>> {
-        self.writer.check_usable()?;
-        match records {
-            // The common case, without a list.
-            [record] => self.writer.stage(&[Unplaced { header: record.header, payload: &record.payload }]),
-            records => {
-                let unplaced: Vec<_> = records
-                    .iter()
-                    .map(|record| Unplaced { header: record.header, payload: &record.payload })
-                    .collect();
-                self.writer.stage(&unplaced)
-            }
-        }
-    }
-
-    fn commit_round(&mut self) {
-        self.last_activity = Instant::now();
-        match self.writer.commit() {
-            Ok(Some(durable)) => self.acknowledge(&durable),
             Ok(None) => {
-                assert!(self.staged.is_empty(), "promises without staged records");
-                let refusal = self.writer.check_usable().err();
-                let end = self.writer.durable_end().get();
-                for promise in self.syncs.drain(..) {
+                assert!(taken.appends.is_empty(), "promises without staged records");
+                let (refusal, end) = (writer.check_usable().err(), writer.durable_end().get());
+                for promise in taken.syncs {
                     match &refusal {
                         Some(error) => promise.refuse(error.clone()),
                         None => promise.keep_earlier(end),
                     }
                 }
+                gathering.intake.rounds.finish(round);
             }
-            Err(error) => self.refuse_all(&error),
+            Err(error) => {
+                gathering.intake.rounds.note_failure(&error);
+                taken.refuse(&error);
+                gathering.intake.rounds.finish(round);
+            }
         }
     }
 
-    fn acknowledge(&mut self, durable: &Durable) {
-        for (promise, offset) in self.staged.drain(..) {
-            promise.keep(offset, durable);
+    /// Answers those whose records have just become durable, or leaves it to the next commit's flight.
+    fn answer(&mut self, requests: usize) {
+        let gathering = &mut self.gathering;
+        let others = gathering.taken.requests() + gathering.intake.waiting();
+        let arrived = gathering.intake.arrived() + requests as u64;
+        let answer = self.regroup.answer(requests, others);
+        if answer == Answer::InFlight {
+            return;
         }
-        let end = self.writer.durable_end().get();
-        for promise in self.syncs.drain(..) {
-            promise.keep(end, durable);
-        }
-    }
-
-    fn refuse_all(&mut self, error: &Error) {
-        // Before the answers: whoever is refused must find the journal refusing.
-        self.intake.rounds.note_failure(error);
-        for (promise, _) in self.staged.drain(..) {
-            promise.refuse(error.clone());
-        }
-        for promise in self.syncs.drain(..) {
-            promise.refuse(error.clone());
+        let start = Instant::now();
+        gathering.answer_done();
+        self.regroup.woke(requests, start.elapsed());
+        let spin = self.writer.options.spin;
+        if let Answer::NowAndWait(patience) = answer {
+            // More than the queue holds cannot come without being taken.
+            let can_come = requests < gathering.intake.depth();
+            self.awaited = can_come.then_some((arrived, patience));
+        } else if requests == 1 && others == 0 && !spin.is_zero() {
+            gathering.intake.look_out(spin.min(LOOK_OUT_MAX));
         }
     }
 
@@ -208,21 +225,156 @@ impl Committer {
 
     fn idle(&mut self) {
         if let Err(error) = self.writer.vouch() {
-            self.refuse_all(&error);
+            self.gathering.refuse_all(&error);
         }
     }
 
     /// Closes the writer and answers whoever asked for it.
     fn end(mut self) {
         let closed = self.writer.close_in_place();
-        if let Some(promise) = self.closing.take() {
+        if let Some(promise) = self.gathering.closing.take() {
             match &closed {
                 Ok(()) => promise.keep_earlier(self.writer.durable_end().get()),
                 Err(error) => promise.refuse(error.clone()),
             }
         }
         if let Err(error) = closed {
-            self.intake.rounds.note_failure(&error);
+            self.gathering.intake.rounds.note_failure(&error);
+        }
+    }
+}
+
+impl Gathering {
+    /// Whether nothing waits for the commit that is gathered.
+    fn is_empty(&self) -> bool {
+        self.taken.appends.is_empty() && self.taken.syncs.is_empty() && self.left_over.is_none()
+    }
+
+    /// Takes what waits, until nothing does or nothing more fits; whether there was room for all of it.
+    fn take_all(&mut self, round: u64, onto: &mut Onto<'_>) -> bool {
+        if self.closing.is_some() && self.left_over.is_none() {
+            return false;
+        }
+        if let Some(request) = self.left_over.take()
+            && !self.take(request, round, onto)
+        {
+            return false;
+        }
+        while let Next::Request(request) = self.intake.next_now() {
+            if !self.take(request, round, onto) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Deals with one request; `false` when nothing more is to be taken into this commit.
+    fn take(&mut self, request: Request, round: u64, onto: &mut Onto<'_>) -> bool {
+        match request {
+            Request::Append { promise } => {
+                promise.taken(round);
+                let staged = {
+                    let mut record = promise.slot().record.lock().unwrap_or_else(PoisonError::into_inner);
+                    let staged = onto.stage(std::slice::from_ref(&*record));
+                    if matches!(staged, Ok(Some(_))) && !record.keeps_memory {
+                        record.payload = Vec::new();
+                    }
+                    staged
+                };
+                self.note(staged, promise, |promise| Request::Append { promise })
+            }
+            Request::Batch { records, promise } => {
+                promise.taken(round);
+                let staged = onto.stage(&records);
+                self.note(staged, promise, |promise| Request::Batch { records, promise })
+            }
+            Request::Sync { promise } => {
+                promise.taken(round);
+                self.taken.syncs.push(promise);
+                true
+            }
+            Request::Close { promise } => {
+                promise.taken(round);
+                self.closing = Some(promise);
+                false
+            }
+            #[cfg(feature = "sim")]
+            Request::Panic => panic!("the commit thread was told to panic"),
+        }
+    }
+
+    /// Notes what staging a request came to; `false` when there was no room for it.
+    fn note(
+        &mut self,
+        staged: Result<Option<u64>>,
+        promise: Promise,
+        again: impl FnOnce(Promise) -> Request,
+    ) -> bool {
+        match staged {
+            Ok(Some(offset)) => self.taken.appends.push((promise, offset)),
+            Ok(None) => {
+                self.left_over = Some(again(promise));
+                return false;
+            }
+            Err(error) => promise.refuse(error),
+        }
+        true
+    }
+
+    /// Answers those whose records are durable.
+    fn answer_done(&mut self) {
+        let Some(Done { round, mut taken, end, durable }) = self.done.take() else { return };
+        for (promise, offset) in taken.appends.drain(..) {
+            promise.keep(offset, &durable);
+        }
+        for promise in taken.syncs.drain(..) {
+            promise.keep(end, &durable);
+        }
+        self.spare = taken;
+        self.intake.rounds.finish(round);
+    }
+
+    fn refuse_all(&mut self, error: &Error) {
+        self.answer_done();
+        // Before the answers: whoever is refused must find the journal refusing.
+        self.intake.rounds.note_failure(error);
+        std::mem::take(&mut self.taken).refuse(error);
+    }
+}
+
+impl Taken {
+    fn requests(&self) -> usize {
+        self.appends.len() + self.syncs.len()
+    }
+
+    fn refuse(self, error: &Error) {
+        let promises = self.appends.into_iter().map(|(promise, _)| promise).chain(self.syncs);
+        promises.for_each(|promise| promise.refuse(error.clone()));
+    }
+}
+
+impl Onto<'_> {
+    fn stage(&mut self, records: &[Queued]) -> Result<Option<u64>> {
+        match records {
+            // The common case, without a list.
+            [record] => self.put(&[Unplaced { header: record.header, payload: &record.payload }]),
+            records => {
+                let unplaced: Vec<_> = records
+                    .iter()
+                    .map(|record| Unplaced { header: record.header, payload: &record.payload })
+                    .collect();
+                self.put(&unplaced)
+            }
+        }
+    }
+
+    fn put(&mut self, records: &[Unplaced<'_>]) -> Result<Option<u64>> {
+        match self {
+            Self::Writer(writer) => {
+                writer.check_usable()?;
+                writer.stage(records)
+            }
+            Self::Stage(stage) => Ok(stage.try_put(records)),
         }
     }
 }
@@ -230,12 +382,12 @@ impl Committer {
 /// Ends the rounds when the commit thread ends, in order or by a panic: after everything else of it has been dropped, so
 /// that every promise it held has been answered.
 pub(super) struct EndOfRounds {
-    rounds: Arc<super::ticket::Rounds>,
+    rounds: Arc<super::rounds::Rounds>,
     watermark: std::sync::OnceLock<Arc<crate::segment::watermark::Watermark>>,
 }
 
 impl EndOfRounds {
-    pub(super) fn new(rounds: Arc<super::ticket::Rounds>) -> Self {
+    pub(super) fn new(rounds: Arc<super::rounds::Rounds>) -> Self {
         Self { rounds, watermark: std::sync::OnceLock::new() }
     }
 
@@ -261,7 +413,7 @@ impl EndOfRounds {
 }
 
 /// While a panic unwinds, promises are dropped: they must find the failure to answer with.
-struct NoteFailure<'a>(&'a super::ticket::Rounds);
+struct NoteFailure<'a>(&'a super::rounds::Rounds);
 
 impl Drop for NoteFailure<'_> {
     fn drop(&mut self) {

@@ -4,11 +4,12 @@
 //! not know: segments, devices.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
-use super::ticket::{Promise, Rounds, Slot};
+use super::doorbell::Doorbell;
+use super::rounds::{Promise, Rounds};
 use crate::error::{Error, Result};
 use crate::format::record::UnplacedHeader;
 
@@ -16,6 +17,7 @@ use crate::format::record::UnplacedHeader;
 #[derive(Debug)]
 pub struct GroupCommitBuffer {
     sender: Sender<Request>,
+    bell: Arc<Doorbell>,
     pub(super) rounds: Arc<Rounds>,
 }
 
@@ -24,13 +26,15 @@ pub struct GroupCommitBuffer {
 pub(super) struct Queued {
     pub(super) header: UnplacedHeader,
     pub(super) payload: Vec<u8>,
+    /// Whether the memory of the payload is used again.
+    pub(super) keeps_memory: bool,
 }
 
 /// What the commit thread is asked for.
 #[derive(Debug)]
 pub(super) enum Request {
+    /// The record is in the promise's slot.
     Append {
-        record: Queued,
         promise: Promise,
     },
     Batch {
@@ -58,10 +62,11 @@ pub(super) enum NotTaken {
 }
 
 impl GroupCommitBuffer {
-    pub(super) fn new(depth: usize) -> (Self, Intake) {
+    pub(super) fn new(depth: usize, spin: Duration) -> (Self, Intake) {
         let (sender, receiver) = bounded(depth);
-        let rounds = Arc::new(Rounds::new());
-        (Self { sender, rounds: rounds.clone() }, Intake { receiver, rounds })
+        let (rounds, bell) = (Arc::new(Rounds::new(spin)), Arc::new(Doorbell::new()));
+        let intake = Intake { receiver, bell: bell.clone(), rounds: rounds.clone(), received: 0 };
+        (Self { sender, bell, rounds }, intake)
     }
 
     /// Appends that wait for the commit thread now.
@@ -76,16 +81,14 @@ impl GroupCommitBuffer {
         self.sender.capacity().unwrap_or(usize::MAX)
     }
 
-    pub(super) fn promise(&self) -> (Promise, Arc<Slot>) {
-        Promise::new(&self.rounds)
-    }
-
     /// Hands over a request; waits while the queue is full.
     pub(super) fn send(&self, request: Request) -> Result<()> {
         if let Some(refusal) = self.rounds.refusal() {
             return Err(refusal);
         }
-        self.sender.send(request).map_err(|_| self.refusal())
+        self.sender.send(request).map_err(|_| self.refusal())?;
+        self.bell.arrive();
+        Ok(())
     }
 
     /// Hands over a request if there is room.
@@ -96,7 +99,9 @@ impl GroupCommitBuffer {
         self.sender.try_send(request).map_err(|error| match error {
             TrySendError::Full(request) => NotTaken::Full(Box::new(request)),
             TrySendError::Disconnected(request) => NotTaken::Refused(Box::new(request), self.refusal()),
-        })
+        })?;
+        self.bell.arrive();
+        Ok(())
     }
 
     fn refusal(&self) -> Error {
@@ -104,11 +109,19 @@ impl GroupCommitBuffer {
     }
 }
 
+impl Drop for GroupCommitBuffer {
+    fn drop(&mut self) {
+        self.bell.leave();
+    }
+}
+
 /// The commit thread's end of the queue.
 #[derive(Debug)]
 pub(super) struct Intake {
     receiver: Receiver<Request>,
+    bell: Arc<Doorbell>,
     pub(super) rounds: Arc<Rounds>,
+    received: u64,
 }
 
 /// What waiting for a request came to.
@@ -122,24 +135,71 @@ pub(super) enum Next {
 
 impl Intake {
     /// The next request; waits for it at most `patience`, or for as long as it takes.
-    pub(super) fn next(&self, patience: Option<Duration>) -> Next {
-        let received = match patience {
-            None => self.receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
-            Some(patience) => self.receiver.recv_timeout(patience),
-        };
-        match received {
-            Ok(request) => Next::Request(request),
-            Err(RecvTimeoutError::Timeout) => Next::Nothing,
-            Err(RecvTimeoutError::Disconnected) => Next::Gone,
+    pub(super) fn next(&mut self, patience: Option<Duration>) -> Next {
+        let now = self.next_now();
+        if !matches!(now, Next::Nothing) {
+            return now;
+        }
+        self.bell.sleep_until(self.received + 1, patience);
+        match self.next_now() {
+            // Looked at after the queue, so what was sent before it was left has been found.
+            Next::Nothing if self.bell.is_left() => self.next_now().or_gone(),
+            next => next,
         }
     }
 
     /// The next request if there is one now.
-    pub(super) fn next_now(&self) -> Next {
+    pub(super) fn next_now(&mut self) -> Next {
         match self.receiver.try_recv() {
-            Ok(request) => Next::Request(request),
-            Err(TryRecvError::Empty) => Next::Nothing,
+            Ok(request) => {
+                self.received += 1;
+                Next::Request(request)
+            }
             Err(TryRecvError::Disconnected) => Next::Gone,
+            Err(TryRecvError::Empty) => Next::Nothing,
+        }
+    }
+
+    /// Requests that came so far, those that were taken included.
+    pub(super) fn arrived(&self) -> u64 {
+        self.bell.arrived()
+    }
+
+    /// Requests in the queue.
+    pub(super) fn waiting(&self) -> usize {
+        self.receiver.len()
+    }
+
+    /// Sleeps until so many requests came in all, at most for `patience`.
+    pub(super) fn sleep_until(&self, arrived: u64, patience: Duration) {
+        self.bell.sleep_until(arrived, Some(patience));
+    }
+
+    /// Looks out for a request without sleeping, for a few microseconds.
+    pub(super) fn look_out(&self, longest: Duration) {
+        const LOOKS: u32 = 16;
+        let start = Instant::now();
+        while start.elapsed() < longest {
+            for _ in 0..LOOKS {
+                if !self.receiver.is_empty() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// How many requests the queue holds.
+    pub(super) fn depth(&self) -> usize {
+        self.receiver.capacity().unwrap_or(usize::MAX)
+    }
+}
+
+impl Next {
+    fn or_gone(self) -> Self {
+        match self {
+            Self::Nothing => Self::Gone,
+            next => next,
         }
     }
 }

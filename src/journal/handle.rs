@@ -11,11 +11,13 @@ use super::cursor::Cursors;
 use super::follow::Follow;
 use super::group_commit::{GroupCommitBuffer, Intake, NotTaken, Queued, Request};
 use super::options::Options;
+use super::own_slot;
 use super::reader::JournalReader;
 use super::receipt::{Receipt, Record};
 use super::records::Records;
+use super::rounds::{Promise, Slot};
 use super::stats::{Counters, Stats};
-use super::ticket::{Ticket, TrySubmitError, wait};
+use super::ticket::{Ticket, TrySubmitError};
 use super::writer::{JournalWriter, check_sizes};
 use super::writer_open::Driver;
 use crate::disk::{BackendReport, Disk, fork_count};
@@ -98,7 +100,7 @@ impl Journal {
         open: impl FnOnce(Options) -> Result<JournalWriter> + Send + 'static,
     ) -> Result<Self> {
         options.check()?;
-        let (queue, intake) = GroupCommitBuffer::new(options.queue_depth);
+        let (queue, intake) = GroupCommitBuffer::new(options.queue_depth, spin(&options));
         let (tell, told) = std::sync::mpsc::sync_channel(1);
         let of_thread = options.clone();
         // The ring belongs to one thread, so the thread that commits does the opening too.
@@ -128,7 +130,14 @@ impl Journal {
     /// [`Error::TooLarge`], [`Error::DiskFull`], [`Error::Closed`]: the record will never appear.
     /// [`Error::Failed`]: whether it is durable is not known; reopen the journal. [`Error::Forked`].
     pub fn append(&self, payload: &[u8]) -> Result<Receipt> {
-        self.submit(payload)?.wait()
+        self.check_fork()?;
+        check_sizes([payload.len()].into_iter(), &self.options)?;
+        let header = UnplacedHeader::new(payload, RecordKind::Payload { continues: false });
+        let slot = own_slot::take(&self.queue.rounds, header, payload);
+        self.queue.send(Request::Append { promise: Promise::new(&slot) })?;
+        let offset = slot.wait()?;
+        own_slot::put_back(slot);
+        Ok(Receipt { offset: Offset::new(offset), hash: header.hash() })
     }
 
     /// Appends records as one atomic batch: after a crash all of them are there or none. No records: nothing happens.
@@ -145,10 +154,7 @@ impl Journal {
             .iter()
             .map(|record| ((RECORD_HEADER_BYTES + record.payload.len()) as u64, record.header.hash()))
             .collect();
-        let (promise, slot) = self.queue.promise();
-        self.queue.send(Request::Batch { records, promise })?;
-        let mut next =
-            wait(&slot, &self.queue.rounds, None).expect("without a deadline there is an answer")?;
+        let mut next = self.ask(|promise| Request::Batch { records, promise })?;
         let receipt = |(bytes, hash)| {
             let offset = Offset::new(next);
             next += bytes;
@@ -167,9 +173,9 @@ impl Journal {
         check_sizes([payload.len()].into_iter(), &self.options)?;
         let record = queued(payload, false);
         let hash = record.header.hash();
-        let (promise, slot) = self.queue.promise();
-        self.queue.send(Request::Append { record, promise })?;
-        Ok(Ticket::new(slot, self.queue.rounds.clone(), hash))
+        let slot = Arc::new(Slot::new(&self.queue.rounds, record));
+        self.queue.send(Request::Append { promise: Promise::new(&slot) })?;
+        Ok(Ticket::new(slot, hash))
     }
 
     /// As [`submit`](Self::submit), but never waits: gives the payload back when the queue is full.
@@ -184,9 +190,9 @@ impl Journal {
         }
         let record = queued(payload, false);
         let hash = record.header.hash();
-        let (promise, slot) = self.queue.promise();
-        match self.queue.try_send(Request::Append { record, promise }) {
-            Ok(()) => Ok(Ticket::new(slot, self.queue.rounds.clone(), hash)),
+        let slot = Arc::new(Slot::new(&self.queue.rounds, record));
+        match self.queue.try_send(Request::Append { promise: Promise::new(&slot) }) {
+            Ok(()) => Ok(Ticket::new(slot, hash)),
             Err(NotTaken::Full(request)) => Err(TrySubmitError::Full { payload: payload_of(*request) }),
             Err(NotTaken::Refused(request, error)) => {
                 Err(TrySubmitError::Refused { payload: payload_of(*request), error })
@@ -200,10 +206,14 @@ impl Journal {
     /// [`Error::Failed`], [`Error::Closed`], [`Error::Forked`].
     pub fn sync(&self) -> Result<Offset> {
         self.check_fork()?;
-        let (promise, slot) = self.queue.promise();
-        self.queue.send(Request::Sync { promise })?;
-        let end = wait(&slot, &self.queue.rounds, None).expect("without a deadline there is an answer")?;
-        Ok(Offset::new(end))
+        self.ask(|promise| Request::Sync { promise }).map(Offset::new)
+    }
+
+    /// Hands a request over that is no single append, and waits for its answer.
+    fn ask(&self, request: impl FnOnce(Promise) -> Request) -> Result<u64> {
+        let slot = Arc::new(Slot::new(&self.queue.rounds, queued(Vec::new(), false)));
+        self.queue.send(request(Promise::new(&slot)))?;
+        slot.wait()
     }
 
     /// Waits until the record at `offset` is durable, whoever appended it.
@@ -345,19 +355,12 @@ impl Journal {
     /// [`Error::Failed`] when the journal had failed or fails now; [`Error::Forked`].
     pub fn close(&self) -> Result<()> {
         self.check_fork()?;
-        let (promise, slot) = self.queue.promise();
-        let outcome = match self.queue.send(Request::Close { promise }) {
-            Ok(()) => wait(&slot, &self.queue.rounds, None)
-                .expect("without a deadline there is an answer")
-                .map(drop),
-            Err(Error::Closed) => Ok(()),
-            Err(error) => Err(error),
-        };
+        let outcome = self.ask(|promise| Request::Close { promise });
         self.join();
         match outcome {
-            // Somebody else closed it at the same time.
+            // Somebody else closed it before or at the same time.
             Err(Error::Closed) => Ok(()),
-            outcome => outcome,
+            outcome => outcome.map(drop),
         }
     }
 
@@ -420,13 +423,20 @@ fn commit_thread(
 }
 
 fn queued(payload: Vec<u8>, continues: bool) -> Queued {
-    Queued { header: UnplacedHeader::new(&payload, RecordKind::Payload { continues }), payload }
+    let header = UnplacedHeader::new(&payload, RecordKind::Payload { continues });
+    Queued { header, payload, keeps_memory: false }
+}
+
+/// How long a waiter that is alone looks out for its answer.
+fn spin(options: &Options) -> Duration {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if processors > 1 { options.spin } else { Duration::ZERO }
 }
 
 /// The payload of an append that was not taken.
 fn payload_of(request: Request) -> Vec<u8> {
     match request {
-        Request::Append { record, .. } => record.payload,
+        Request::Append { promise } => promise.slot().take_payload(),
         _ => unreachable!("only appends are tried"),
     }
 }

@@ -7,6 +7,8 @@ mod cleanup;
 #[cfg(feature = "group-commit")]
 mod committer;
 mod cursor;
+#[cfg(feature = "group-commit")]
+mod doorbell;
 mod durable;
 mod follow;
 #[cfg(feature = "group-commit")]
@@ -14,9 +16,16 @@ mod group_commit;
 #[cfg(feature = "group-commit")]
 mod handle;
 mod options;
+#[cfg(feature = "group-commit")]
+mod own_slot;
 mod reader;
 mod receipt;
 mod records;
+#[cfg(feature = "group-commit")]
+mod regroup;
+#[cfg(feature = "group-commit")]
+mod rounds;
+mod stage;
 mod stats;
 #[cfg(feature = "group-commit")]
 mod ticket;

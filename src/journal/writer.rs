@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use super::options::{Options, Packing};
 use super::receipt::Receipt;
+use super::stage::{Room, Stage, Staged, Unplaced, bytes_of};
 use super::stats::{Counters, Stats};
 use crate::disk::{BackendReport, Disk, Durable, LogWriter, block_ceiling, block_floor, fork_count};
 use crate::error::{Error, Result};
 use crate::format::commit::{COMMIT_RECORD_BYTES, Chain, CommitRecord};
-use crate::format::record::{RECORD_HEADER_BYTES, RecordKind, UnplacedHeader};
+use crate::format::record::RECORD_HEADER_BYTES;
 use crate::format::segment_header::{BLOCK_BYTES, CAPACITY_UNIT, SegmentHeader};
 use crate::position::{Hash, JournalId, Offset};
 use crate::recovery::{RecoveryReport, WriterLock};
@@ -54,54 +55,22 @@ pub struct JournalWriter {
     pub(super) report: RecoveryReport,
     /// Every offset below is durable.
     pub(super) durable_end: u64,
-    /// Where the next commit begins: the durable end, or the base of a segment that nothing was written to yet.
-    pub(super) next: u64,
     pub(super) number: u64,
     pub(super) chain: Hash,
     /// Where the last commit begins.
     pub(super) last_commit: u64,
     /// The last commit holds records that no later commit vouches for.
     pub(super) unvouched: bool,
-    pub(super) staged: Staged,
-    /// File positions of the active segment below are known to be written or granted.
-    pub(super) granted: u64,
+    /// The commit that is being gathered. It begins at the durable end, at the end of the commit that is on its way, or at the
+    /// base of a segment that nothing was written to yet.
+    pub(super) stage: Stage,
+    /// The commit that is on its way; between commits, memory to use again.
+    pub(super) flying: Staged,
     pub(super) failed: Option<Error>,
     pub(super) closed: bool,
     pub(super) forks: u32,
     /// Given back last.
     pub(super) _lock: WriterLock,
-}
-
-/// Records in the commit buffer that are not committed yet.
-#[derive(Debug, Default)]
-pub(super) struct Staged {
-    records: u32,
-    /// Bytes of the records.
-    bytes: usize,
-    payload_bytes: u64,
-    /// Their content hashes, one behind the other.
-    hashes: Vec<u8>,
-}
-
-/// Whether there is room in the commit that is being gathered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Room {
-    Enough,
-    /// What is staged must be committed first.
-    CommitFirst,
-}
-
-/// A record with everything but its place.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Unplaced<'a> {
-    pub(crate) header: UnplacedHeader,
-    pub(crate) payload: &'a [u8],
-}
-
-impl<'a> Unplaced<'a> {
-    pub(crate) fn new(payload: &'a [u8], continues: bool) -> Self {
-        Self { header: UnplacedHeader::new(payload, RecordKind::Payload { continues }), payload }
-    }
 }
 
 impl JournalWriter {
@@ -159,71 +128,48 @@ impl JournalWriter {
         Ok(all)
     }
 
-    /// Puts records that belong together into the commit buffer and gives the offset of the first; `None` when what is
-    /// staged must be committed first.
+    /// Puts records that belong together into the commit that is gathered, changing to the next segment where they must
+    /// be; gives the offset of the first, or `None` when what is staged must be committed first.
     pub(crate) fn stage(&mut self, records: &[Unplaced<'_>]) -> Result<Option<u64>> {
-        let bytes: usize = records.iter().map(|record| RECORD_HEADER_BYTES + record.payload.len()).sum();
-        if self.make_room(bytes, records.len())? == Room::CommitFirst {
-            return Ok(None);
-        }
-        let start = self.block_head() + COMMIT_RECORD_BYTES + self.staged.bytes;
-        let buffer = self.log.buffer();
-        if buffer.len() < start + bytes {
-            // Doubling keeps the copies of a growing buffer few; whole blocks are the buffer's own matter.
-            buffer.grow((start + bytes).max(buffer.len() * 2).min(start + bytes + (8 << 20)));
-        }
-        let first = self.next + (COMMIT_RECORD_BYTES + self.staged.bytes) as u64;
-        let (mut at, mut offset) = (start, first);
-        for record in records {
-            let header = record.header.place(offset, self.id);
-            let end = at + RECORD_HEADER_BYTES + record.payload.len();
-            let place = &mut buffer[at..end];
-            place[..RECORD_HEADER_BYTES].copy_from_slice(&header);
-            place[RECORD_HEADER_BYTES..].copy_from_slice(record.payload);
-            self.staged.hashes.extend_from_slice(record.header.hash().as_bytes());
-            self.staged.payload_bytes += record.payload.len() as u64;
-            offset += (end - at) as u64;
-            at = end;
-        }
-        self.staged.records +=
-            u32::try_from(records.len()).expect("a batch has fewer records than a segment bytes");
-        self.staged.bytes += bytes;
-        Ok(Some(first))
+        let room = self.make_room(bytes_of(records), records.len())?;
+        Ok((room == Room::Enough).then(|| self.stage.put(records)))
     }
 
     /// Sees to it that records of so many bytes fit into the commit, changing to the next segment where they must.
+    /// Gives `Enough` or `CommitFirst`.
     fn make_room(&mut self, bytes: usize, records: usize) -> Result<Room> {
-        let is_empty = self.staged.records == 0;
-        let too_many = self.staged.records as usize + records > self.options.commit_records_max as usize;
-        if !is_empty && (too_many || self.staged.bytes + bytes > self.options.commit_bytes_max) {
-            return Ok(Room::CommitFirst);
-        }
-        let commit_bytes = (COMMIT_RECORD_BYTES + self.staged.bytes + bytes) as u64;
-        if self.next + commit_bytes > self.active.header.end() {
-            if !is_empty {
-                return Ok(Room::CommitFirst);
-            }
+        let mut room = self.stage.room(bytes, records);
+        let commit_bytes = (COMMIT_RECORD_BYTES + self.stage.staged.bytes + bytes) as u64;
+        if room == Room::SegmentFull {
             self.rotate()?;
-            let room = self.active.header.end() - self.next;
             // A segment that an earlier opening prepared with a smaller size can be too small for this opening's limits.
-            if commit_bytes > room {
-                return Err(Error::TooLarge { bytes: bytes as u64, max: room - COMMIT_RECORD_BYTES as u64 });
+            let left = self.active.header.end() - self.stage.start;
+            if commit_bytes > left {
+                return Err(Error::TooLarge { bytes: bytes as u64, max: left - COMMIT_RECORD_BYTES as u64 });
             }
+            room = self.stage.room(bytes, records);
         }
-        let end = block_ceiling(self.active.header.position_of(self.next + commit_bytes));
-        if end > self.granted {
+        if room == Room::NotGranted {
+            let end = block_ceiling(self.active.header.position_of(self.stage.start + commit_bytes));
             self.active.grant(end).map_err(|error| self.not_prepared(error))?;
-            self.granted = self.active.written_below();
+            self.stage.limits.granted = self.active.written_below();
+            room = Room::Enough;
         }
-        Ok(Room::Enough)
+        Ok(room)
     }
 
     /// Makes what is staged durable. `None` when nothing is staged.
     pub(crate) fn commit(&mut self) -> Result<Option<Durable>> {
-        if self.staged.records == 0 {
+        self.commit_while(&mut |_| {})
+    }
+
+    /// Makes what is staged durable; meanwhile, once, lets the caller put records into the commit that follows. `None`
+    /// when nothing is staged.
+    pub(crate) fn commit_while(&mut self, meanwhile: &mut dyn FnMut(&mut Stage)) -> Result<Option<Durable>> {
+        if self.stage.is_empty() {
             return Ok(None);
         }
-        self.write_commit(false).map(Some)
+        self.write_commit(false, meanwhile).map(Some)
     }
 
     /// Whether the last commit is one that an empty commit would vouch for.
@@ -244,90 +190,95 @@ impl JournalWriter {
     }
 
     fn write_empty(&mut self, clean: bool) -> Result<()> {
-        assert_eq!(self.staged.records, 0, "an empty commit while records are staged");
+        assert!(self.stage.is_empty(), "an empty commit while records are staged");
         match self.make_room(0, 0) {
-            Ok(_) => self.write_commit(clean).map(drop),
+            Ok(_) => self.write_commit(clean, &mut |_| {}).map(drop),
             // Without room there is no such proof; nothing that was acknowledged depends on it.
             Err(Error::DiskFull { .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
-    fn write_commit(&mut self, clean: bool) -> Result<Durable> {
+    fn write_commit(&mut self, clean: bool, meanwhile: &mut dyn FnMut(&mut Stage)) -> Result<Durable> {
         if let Some(failed) = &self.failed {
             return Err(failed.clone());
         }
-        let head = self.block_head();
-        let used = COMMIT_RECORD_BYTES + self.staged.bytes;
+        let (start, head) = (self.stage.start, self.stage.block_head());
+        std::mem::swap(&mut self.flying, &mut self.stage.staged);
+        let used = COMMIT_RECORD_BYTES + self.flying.bytes;
         let end = match self.options.packing {
-            Packing::Dense => self.next + used as u64,
-            Packing::Padded => (self.next + used as u64).next_multiple_of(CAPACITY_UNIT),
+            Packing::Dense => start + used as u64,
+            Packing::Padded => (start + used as u64).next_multiple_of(CAPACITY_UNIT),
         };
         let record = CommitRecord {
             clean,
-            records: self.staged.records,
-            bytes: end - self.next,
+            records: self.flying.records,
+            bytes: end - start,
             number: self.number,
             durable_below: if cfg!(ringwal_zoo = "vouches_for_itself") { end } else { self.durable_end },
             chain: self.chain,
         };
-        let (bytes, hash) = record.encode(self.next, self.id);
-        let position = block_floor(self.active.header.position_of(self.next));
+        let (bytes, hash) = record.encode(start, self.id);
+        let position = block_floor(self.active.header.position_of(start));
         let total = (head + used).next_multiple_of(BLOCK_BYTES);
-        let buffer = self.log.buffer();
+        let buffer = &mut self.stage.buffer;
         buffer.grow(total);
         buffer[head..head + COMMIT_RECORD_BYTES].copy_from_slice(&bytes);
         buffer[head + used..total].fill(0);
+        // The device takes this buffer; the one of the commit before, which it is done with, is for the commit that follows.
+        std::mem::swap(buffer, self.log.buffer());
+        let last_block = total - BLOCK_BYTES;
+        if !cfg!(ringwal_zoo = "last_block_forgotten") {
+            self.stage.buffer[..BLOCK_BYTES].copy_from_slice(&self.log.buffer()[last_block..total]);
+        }
+        self.stage.start = end;
         let mut chain = Chain::begin(&self.chain, &hash);
-        let hashes = &self.staged.hashes;
         #[cfg(ringwal_zoo = "watermark_ahead_of_the_truth")]
-        self.watermark.publish_early(Mark { durable_end: end, last_commit: self.next });
-        let written = self.log.write_durably(position, total, &mut || chain.add_all(hashes));
+        self.watermark.publish_early(Mark { durable_end: end, last_commit: start });
+        let (stage, hashes) = (&mut self.stage, &self.flying.hashes);
+        let written = self.log.write_durably(position, total, &mut || {
+            chain.add_all(hashes);
+            meanwhile(stage);
+        });
         let durable = written.map_err(|source| {
             let error = Error::io("commit to", &self.active.path, source);
             if cfg!(ringwal_zoo = "failure_is_not_final") { error } else { self.fail(error) }
         })?;
-        let last_block = total - BLOCK_BYTES;
-        if !cfg!(ringwal_zoo = "last_block_forgotten") {
-            self.log.buffer().copy_within(last_block..total, 0);
-        }
         self.chain = chain.finish();
-        self.advance(end, total as u64, &durable);
+        self.advance((start, end), total as u64, &durable);
         Ok(durable)
     }
 
-    /// Notes that everything below `end` is durable.
-    fn advance(&mut self, end: u64, device_bytes: u64, durable: &Durable) {
-        self.last_commit = self.next;
-        self.next = end;
+    /// Notes that the commit from `start` to `end` is durable.
+    fn advance(&mut self, (start, end): (u64, u64), device_bytes: u64, durable: &Durable) {
+        self.last_commit = start;
         self.durable_end = end;
         // As recovery counts: an honest journal never gets there, a forged one must not stop the process.
         self.number = self.number.saturating_add(1);
-        self.unvouched = self.staged.records > 0;
+        self.unvouched = self.flying.records > 0;
         let counters = &self.counters;
-        Counters::add(&counters.records, u64::from(self.staged.records));
-        Counters::add(&counters.payload_bytes, self.staged.payload_bytes);
+        Counters::add(&counters.records, u64::from(self.flying.records));
+        Counters::add(&counters.payload_bytes, self.flying.payload_bytes);
         Counters::add(&counters.commits, 1);
         Counters::add(&counters.device_bytes, device_bytes);
         let counts = self.log.counts();
         counters.device_writes.store(counts.writes, std::sync::atomic::Ordering::Relaxed);
         counters.flushes.store(counts.flushes, std::sync::atomic::Ordering::Relaxed);
-        self.staged.records = 0;
-        self.staged.bytes = 0;
-        self.staged.payload_bytes = 0;
-        self.staged.hashes.clear();
-        self.watermark.publish(Mark { durable_end: end, last_commit: self.last_commit }, durable);
+        self.flying.clear();
+        self.watermark.publish(Mark { durable_end: end, last_commit: start }, durable);
         self.look_ahead();
     }
 
     /// Has the next segment, and the space ahead of the commits, prepared in time.
     fn look_ahead(&self) {
         let header = &self.active.header;
-        let position = header.position_of(self.next);
-        if position + AHEAD_BYTES / 2 > self.granted && self.granted < self.active.file_end() {
+        let position = header.position_of(self.durable_end);
+        if position + AHEAD_BYTES / 2 > self.stage.limits.granted
+            && self.stage.limits.granted < self.active.file_end()
+        {
             self.preparer.write_ahead(&self.active, position + AHEAD_BYTES);
         }
-        let left = header.end() - self.next;
+        let left = header.end() - self.durable_end;
         if left <= (header.capacity / 2).max(PREPARE_WHEN_LEFT_BYTES) && self.preparer.wants_work() {
             self.preparer.want(self.next_header());
         }
@@ -344,13 +295,14 @@ impl JournalWriter {
     }
 
     fn rotate(&mut self) -> Result<()> {
-        assert_eq!(self.staged.records, 0, "a change of segments in the middle of a commit");
+        assert!(self.stage.is_empty(), "a change of segments in the middle of a commit");
         let next = self.preparer.take(self.next_header()).map_err(|error| self.not_prepared(error))?;
         if let Err(source) = self.log.attach(next.file.clone()) {
             return Err(self.fail(Error::io("write to", &next.path, source)));
         }
-        self.next = next.header.base;
-        self.granted = next.written_below();
+        self.stage.start = next.header.base;
+        self.stage.limits.header = next.header;
+        self.stage.limits.granted = next.written_below();
         self.active = next;
         Counters::add(&self.counters.rotations, 1);
         super::cleanup::after_rotation(self);
@@ -363,11 +315,6 @@ impl JournalWriter {
             PrepareError::Refused(error) => error,
             PrepareError::Doubtful(error) => self.fail(error),
         }
-    }
-
-    /// Bytes of the block that the next commit begins in that belong to earlier commits.
-    fn block_head(&self) -> usize {
-        usize::try_from(self.next % CAPACITY_UNIT).expect("less than a block")
     }
 
     /// Nothing more is taken; `first` is what everyone is told from now on.

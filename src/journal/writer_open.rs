@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 use super::cursor::Cursors;
 use super::options::Options;
 use super::reader::JournalReader;
+use super::stage::{Limits, Stage, Staged};
 #[cfg(feature = "group-commit")]
 use super::stats::Counters;
-use super::writer::{JournalWriter, Staged};
+use super::writer::JournalWriter;
 use crate::disk::native::NativeDisk;
-use crate::disk::{BLOCK_BYTES, Disk, Folder, LogWriter, LogWriterOptions, block_ceiling, fork_count};
+use crate::disk::{
+    AlignedBuffer, BLOCK_BYTES, Disk, Folder, LogWriter, LogWriterOptions, block_ceiling, fork_count,
+};
 use crate::error::{Error, Result};
 use crate::format::commit::Chain;
 use crate::format::file_name;
@@ -75,7 +78,8 @@ impl JournalWriter {
         let Recovered { report, active, prepared, end, .. } = opened;
         let id = active.header.id;
         let mut log = open_log(&*disk, &options, driver, &active)?;
-        load_last_block(&mut *log, &active, &end)?;
+        let mut stage = open_stage(&options, &active, &end);
+        load_last_block(&mut stage, &active)?;
         measure(&mut *log, &active, &end)?;
         let mark = Mark { durable_end: end.offset(), last_commit: end.last_commit };
         let watermark = Arc::new(Watermark::create(&*disk, id, mark)?);
@@ -83,7 +87,7 @@ impl JournalWriter {
         if let Some(prepared) = prepared {
             preparer.offer(Arc::new(prepared));
         }
-        let granted = active.written_below();
+        stage.limits.granted = active.written_below();
         Ok(Self {
             directory: directory_of(&*disk),
             disk,
@@ -96,13 +100,12 @@ impl JournalWriter {
             counters: Arc::default(),
             report,
             durable_end: end.offset(),
-            next: end.offset(),
             number: end.next.number,
             chain: end.next.chain,
             last_commit: end.last_commit,
             unvouched: end.unvouched,
-            staged: Staged::default(),
-            granted,
+            stage,
+            flying: Staged::default(),
             failed: None,
             closed: false,
             forks: fork_count(),
@@ -201,8 +204,7 @@ fn open_log(
         backend: options.backend,
         flush: options.flush,
         single_thread: driver.single_thread,
-        // The block before a commit's first byte, and the commit.
-        buffer_bytes: options.commit_bytes_max + 2 * BLOCK_BYTES,
+        buffer_bytes: buffer_bytes(options),
     };
     let log = disk.log_writer(&log_options);
     let mut log = log.map_err(|source| Error::io("start the back end for", directory_of(disk), source))?;
@@ -210,13 +212,31 @@ fn open_log(
     Ok(log)
 }
 
+/// The stage of the commit at the journal's end.
+fn open_stage(options: &Options, active: &WritableSegment, end: &LogEnd) -> Stage {
+    let limits = Limits {
+        id: active.header.id,
+        commit_bytes_max: options.commit_bytes_max,
+        commit_records_max: options.commit_records_max as usize,
+        header: active.header,
+        granted: active.written_below(),
+    };
+    let buffer = AlignedBuffer::new(buffer_bytes(options));
+    Stage { buffer, start: end.offset(), staged: Staged::default(), limits }
+}
+
+/// The block before a commit's first byte, and the commit.
+const fn buffer_bytes(options: &Options) -> usize {
+    options.commit_bytes_max + 2 * BLOCK_BYTES
+}
+
 /// Puts the bytes before the journal's end that share its block into the buffer, past the cache: they are written again
 /// with the next commit, so they must be what the device holds.
-fn load_last_block(log: &mut dyn LogWriter, active: &WritableSegment, end: &LogEnd) -> Result<()> {
-    let head = usize::try_from(end.offset() % BLOCK_BYTES as u64).expect("less than a block");
-    let start = end.offset() - head as u64;
+fn load_last_block(stage: &mut Stage, active: &WritableSegment) -> Result<()> {
+    let head = stage.block_head();
+    let start = stage.start - head as u64;
     let file = SegmentFile { path: active.path.clone(), header: active.header, file: active.file.clone() };
-    let block = log.buffer().get_mut(..head).expect("a buffer of at least a block");
+    let block = stage.buffer.get_mut(..head).expect("a buffer of at least a block");
     file.read(block, start, Cache::Past)
 }
 
