@@ -19,6 +19,7 @@ const LOOK_OUT_MAX: Duration = Duration::from_micros(20);
 
 /// Drives the writer until the journal is closed.
 pub(super) struct Committer {
+    /// Dropped before the promises, which refuse when they are dropped.
     writer: JournalWriter,
     gathering: Gathering,
     regroup: Regroup,
@@ -99,9 +100,11 @@ impl Committer {
                 Gathered::Gone => {}
             }
             if let Err(error @ Error::Failed { .. }) = self.writer.check_usable() {
-                // Nothing can become durable any more: the thread ends, and with it go the locks, so that the journal
-                // can be reopened while handles of this one still live.
-                return self.gathering.refuse_all(&error);
+                // Nothing can become durable any more: the thread ends. First the writer is dropped, and with it go the
+                // locks and the background work; then the promises, which refuse with what is noted here. So whoever is
+                // refused finds the journal refusing, the disk at rest, and can reopen it.
+                self.gathering.answer_done();
+                return self.gathering.intake.rounds.note_failure(&error);
             }
             let is_over = self.gathering.closing.is_some() || gathered == Gathered::Gone;
             if is_over && self.gathering.is_empty() {
@@ -123,7 +126,7 @@ impl Committer {
             self.regroup.regrouped(gathering.intake.arrived() >= arrived, start.elapsed());
             has_room = gathering.take_all(round, &mut Onto::Writer(writer));
         }
-        if gathering.is_empty() {
+        if gathering.is_empty() && gathering.closing.is_none() {
             // Those who are answered in flight are not kept waiting for a flight that does not begin.
             gathering.answer_done();
             let patience = self.idle_patience();
@@ -138,7 +141,7 @@ impl Committer {
                 }
             }
         }
-        if has_room && !self.writer.options.linger.is_zero() {
+        if has_room && self.gathering.closing.is_none() && !self.writer.options.linger.is_zero() {
             self.linger(round);
         }
         Gathered::Something
@@ -189,8 +192,8 @@ impl Committer {
             }
             Err(error) => {
                 gathering.intake.rounds.note_failure(&error);
-                taken.refuse(&error);
-                gathering.intake.rounds.finish(round);
+                // Refused when they are dropped, together with what was taken in flight.
+                gathering.taken.append(taken);
             }
         }
     }
@@ -225,12 +228,13 @@ impl Committer {
 
     fn idle(&mut self) {
         if let Err(error) = self.writer.vouch() {
-            self.gathering.refuse_all(&error);
+            self.gathering.intake.rounds.note_failure(&error);
         }
     }
 
     /// Closes the writer and answers whoever asked for it.
     fn end(mut self) {
+        self.gathering.answer_done();
         let closed = self.writer.close_in_place();
         if let Some(promise) = self.gathering.closing.take() {
             match &closed {
@@ -333,13 +337,6 @@ impl Gathering {
         self.spare = taken;
         self.intake.rounds.finish(round);
     }
-
-    fn refuse_all(&mut self, error: &Error) {
-        self.answer_done();
-        // Before the answers: whoever is refused must find the journal refusing.
-        self.intake.rounds.note_failure(error);
-        std::mem::take(&mut self.taken).refuse(error);
-    }
 }
 
 impl Taken {
@@ -347,9 +344,9 @@ impl Taken {
         self.appends.len() + self.syncs.len()
     }
 
-    fn refuse(self, error: &Error) {
-        let promises = self.appends.into_iter().map(|(promise, _)| promise).chain(self.syncs);
-        promises.for_each(|promise| promise.refuse(error.clone()));
+    fn append(&mut self, mut others: Self) {
+        self.appends.append(&mut others.appends);
+        self.syncs.append(&mut others.syncs);
     }
 }
 
