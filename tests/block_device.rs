@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use ringwal::{Error, JournalWriter};
 
-use strict_fs::block::{DISK, Recorded, Volume};
+use strict_fs::block::{DISK, FileSystem, Recorded, Volume};
 
-/// Images in all; `RINGWAL_IMAGES` sets another number.
+/// Images in all, shared out among the file systems; `RINGWAL_IMAGES` sets another number.
 const IMAGES: u64 = 200;
 const IMAGES_A_RUN: u64 = 10;
 /// Races with a slow disk; `RINGWAL_RACES` sets another number.
@@ -34,57 +34,72 @@ fn wanted(variable: &str, otherwise: u64) -> u64 {
 }
 
 /// Checks the journal on an image of the device.
-fn check_image(image: &[u8], acknowledged: &workload::Acknowledged, what: &str) -> u64 {
+fn check_image(image: &[u8], kind: FileSystem, acknowledged: &workload::Acknowledged, what: &str) -> u64 {
     let (_keep, path) = common::fast_journal_directory();
     std::fs::write(&path, image).expect("an image");
-    let volume = Volume::mount(&path).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let volume = Volume::mount(&path, kind).unwrap_or_else(|error| panic!("{what}: {error}"));
     if acknowledged.is_empty() && !volume.journal().exists() {
         return 0;
     }
     workload::check(&volume.journal(), acknowledged, what)
 }
 
-#[test]
-fn no_image_that_a_power_cut_leaves_of_a_real_file_system_misses_anything_acknowledged() {
-    const TEST: &str = "no_image_that_a_power_cut_leaves_of_a_real_file_system_misses_anything_acknowledged";
+/// Stops the device at some operation and looks at images of it, until this file system has had its share.
+fn check_images(test: &str, kind: FileSystem) {
     if let Some(argument) = common::child_argument() {
         return workload::write_until_it_fails(&argument);
     }
-    if strict_fs::block::skip(TEST) {
+    if strict_fs::block::skip(test, kind) {
         return;
     }
     let seed = common::seed();
     let mut random = fastrand::Rng::with_seed(seed);
-    let wanted = wanted("RINGWAL_IMAGES", IMAGES);
+    let wanted = wanted("RINGWAL_IMAGES", IMAGES).div_ceil(FileSystem::ALL.len() as u64);
     let (mut images, mut lost, mut records, mut acknowledgements) = (0, 0, 0, 0);
     for choice in 0.. {
         if images >= wanted {
             break;
         }
-        let recorded = Recorded::new().expect("a recorded device");
+        let recorded = Recorded::new(kind).expect("a recorded device");
         let after = random.u64(1..1200);
         {
             let mut state = recorded.below.shared.lock();
             state.faults.stops_at = Some(state.operations + after);
         }
-        let mut child = common::child(TEST, &workload::argument(&recorded.volume.journal(), choice));
+        let mut child = common::child(test, &workload::argument(&recorded.volume.journal(), choice));
         let acknowledged = workload::listen(&mut child, usize::MAX);
         child.wait().expect("our child");
         acknowledgements += acknowledged.len();
         let model = recorded.below.shared.lock().model.clone();
         drop(recorded);
         for _ in 0..IMAGES_A_RUN {
-            let (image, gone) = model.leave_file(DISK, &mut random).expect("the device's file");
+            let (image, gone) = model.leave_file(DISK, kind.whole(), &mut random).expect("the device's file");
             lost += gone;
             images += 1;
-            let what = format!("seed {seed}, run {choice}, stopped after {after}");
-            records += check_image(&image, &acknowledged, &what);
+            let what = format!("{}, seed {seed}, run {choice}, stopped after {after}", kind.name());
+            records += check_image(&image, kind, &acknowledged, &what);
         }
     }
     println!(
-        "{images} images without {lost} sectors; {acknowledgements} acknowledgements, {records} records found"
+        "{}: {images} images without {lost} sectors; {acknowledgements} acknowledgements, {records} records found",
+        kind.name()
     );
     assert!(images >= wanted && lost > 0 && acknowledgements > 100 && records > 100);
+}
+
+#[test]
+fn no_image_that_a_power_cut_leaves_of_ext4_misses_anything_acknowledged() {
+    check_images("no_image_that_a_power_cut_leaves_of_ext4_misses_anything_acknowledged", FileSystem::Ext4);
+}
+
+#[test]
+fn no_image_that_a_power_cut_leaves_of_xfs_misses_anything_acknowledged() {
+    check_images("no_image_that_a_power_cut_leaves_of_xfs_misses_anything_acknowledged", FileSystem::Xfs);
+}
+
+#[test]
+fn no_image_that_a_power_cut_leaves_of_btrfs_misses_anything_acknowledged() {
+    check_images("no_image_that_a_power_cut_leaves_of_btrfs_misses_anything_acknowledged", FileSystem::Btrfs);
 }
 
 #[test]
@@ -93,14 +108,14 @@ fn after_a_write_that_the_device_failed_nothing_is_served_that_it_does_not_hold(
     if let Some(argument) = common::child_argument() {
         return workload::write_until_it_fails(&argument);
     }
-    if strict_fs::block::skip(TEST) {
+    if strict_fs::block::skip(TEST, FileSystem::Ext4) {
         return;
     }
     let seed = common::seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut failed, mut acknowledgements) = (0, 0);
     for choice in 0..wanted("RINGWAL_DEVICE_FAILURES", FAILURES) {
-        let recorded = Recorded::new().expect("a recorded device");
+        let recorded = Recorded::new(FileSystem::Ext4).expect("a recorded device");
         {
             let mut state = recorded.below.shared.lock();
             let now = state.operations;
@@ -118,8 +133,8 @@ fn after_a_write_that_the_device_failed_nothing_is_served_that_it_does_not_hold(
         };
         failed += errors;
         drop(recorded);
-        let (image, _) = model.leave_file(DISK, &mut random).expect("the device's file");
-        check_image(&image, &acknowledged, &format!("seed {seed}, run {choice}"));
+        let (image, _) = model.leave_file(DISK, None, &mut random).expect("the device's file");
+        check_image(&image, FileSystem::Ext4, &acknowledged, &format!("seed {seed}, run {choice}"));
     }
     println!("{failed} writes failed; {acknowledgements} acknowledgements");
     assert!(failed > 0 && acknowledgements > 100);
@@ -131,7 +146,7 @@ fn a_new_writer_waits_for_the_write_of_a_killed_one_on_a_slow_disk() {
     if let Some(argument) = common::child_argument() {
         return workload::write_until_it_fails(&argument);
     }
-    if strict_fs::block::skip(TEST) {
+    if strict_fs::block::skip(TEST, FileSystem::Ext4) {
         return;
     }
     let seed = common::seed();
@@ -139,7 +154,7 @@ fn a_new_writer_waits_for_the_write_of_a_killed_one_on_a_slow_disk() {
     let wanted = wanted("RINGWAL_RACES", RACES);
     let (mut races, mut held, mut records) = (0, 0, 0);
     while races < wanted {
-        let recorded = Recorded::new().expect("a recorded device");
+        let recorded = Recorded::new(FileSystem::Ext4).expect("a recorded device");
         let journal = recorded.volume.journal();
         let mut acknowledged = workload::Acknowledged::new();
         for _ in 0..RACES_A_DEVICE {

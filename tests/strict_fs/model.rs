@@ -92,10 +92,20 @@ impl Model {
         self.changes.retain(|change| !change.is_empty());
     }
 
-    /// What a power cut may leave of one file, and how many of its sectors it took.
-    pub(crate) fn leave_file(&self, name: &str, random: &mut fastrand::Rng) -> Option<(Vec<u8>, u64)> {
+    /// What a power cut may leave of one file, and how many of its sectors it took. Blocks of `whole` bytes arrive whole or
+    /// not at all; without that any sector may be left behind, or arrive in part.
+    pub(crate) fn leave_file(
+        &self,
+        name: &str,
+        whole: Option<usize>,
+        random: &mut fastrand::Rng,
+    ) -> Option<(Vec<u8>, u64)> {
         let inode = self.names.get(&(ROOT, name.to_owned()))?;
-        Some(self.files.get(inode)?.leave(random))
+        let file = self.files.get(inode)?;
+        Some(match whole {
+            None => file.leave(random),
+            Some(bytes) => file.leave_blocks(bytes, random),
+        })
     }
 
     /// Writes what a power cut may leave to a directory, and counts what it took away.
@@ -147,6 +157,24 @@ impl File {
                 lost += 1;
             } else {
                 lost += 1;
+            }
+        }
+        (left, lost)
+    }
+
+    fn leave_blocks(&self, bytes: usize, random: &mut fastrand::Rng) -> (Vec<u8>, u64) {
+        assert!(bytes.is_multiple_of(SECTOR), "a block is made of sectors");
+        let mut left = self.durable.clone();
+        left.resize(self.written.len(), 0);
+        let share = random.u8(..5) * 25;
+        let blocks: BTreeSet<usize> = self.dirty.iter().map(|sector| sector * SECTOR / bytes).collect();
+        let mut lost = 0;
+        for block in blocks {
+            if random.u8(..100) < share {
+                let end = ((block + 1) * bytes).min(left.len());
+                left[block * bytes..end].copy_from_slice(&self.written[block * bytes..end]);
+            } else {
+                lost += (bytes / SECTOR) as u64;
             }
         }
         (left, lost)
