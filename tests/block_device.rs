@@ -108,14 +108,15 @@ fn after_a_write_that_the_device_failed_nothing_is_served_that_it_does_not_hold(
     if let Some(argument) = common::child_argument() {
         return workload::write_until_it_fails(&argument);
     }
-    if strict_fs::block::skip(TEST, FileSystem::Ext4) {
+    let kinds = strict_fs::block::at_hand(TEST);
+    if kinds.is_empty() {
         return;
     }
     let seed = common::seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut failed, mut acknowledgements) = (0, 0);
-    for choice in 0..wanted("RINGWAL_DEVICE_FAILURES", FAILURES) {
-        let recorded = Recorded::new(FileSystem::Ext4).expect("a recorded device");
+    for (choice, &kind) in (0..wanted("RINGWAL_DEVICE_FAILURES", FAILURES)).zip(kinds.iter().cycle()) {
+        let recorded = Recorded::new(kind).expect("a recorded device");
         {
             let mut state = recorded.below.shared.lock();
             let now = state.operations;
@@ -123,7 +124,7 @@ fn after_a_write_that_the_device_failed_nothing_is_served_that_it_does_not_hold(
             state.faults.fails_with = Some(&COMMIT_BEGINS);
             state.faults.stops_at = Some(now + 1200);
         }
-        let mut child = common::child(TEST, &workload::argument(&recorded.volume.journal(), choice));
+        let mut child = common::child(TEST, &workload::argument(&recorded.volume.journal(), random.u64(..4)));
         let acknowledged = workload::listen(&mut child, usize::MAX);
         child.wait().expect("our child");
         acknowledgements += acknowledged.len();
@@ -133,8 +134,9 @@ fn after_a_write_that_the_device_failed_nothing_is_served_that_it_does_not_hold(
         };
         failed += errors;
         drop(recorded);
-        let (image, _) = model.leave_file(DISK, None, &mut random).expect("the device's file");
-        check_image(&image, FileSystem::Ext4, &acknowledged, &format!("seed {seed}, run {choice}"));
+        let (image, _) = model.leave_file(DISK, kind.whole(), &mut random).expect("the device's file");
+        let what = format!("{}, seed {seed}, run {choice}", kind.name());
+        check_image(&image, kind, &acknowledged, &what);
     }
     println!("{failed} writes failed; {acknowledgements} acknowledgements");
     assert!(failed > 0 && acknowledgements > 100);
@@ -146,15 +148,19 @@ fn a_new_writer_waits_for_the_write_of_a_killed_one_on_a_slow_disk() {
     if let Some(argument) = common::child_argument() {
         return workload::write_until_it_fails(&argument);
     }
-    if strict_fs::block::skip(TEST, FileSystem::Ext4) {
+    let kinds = strict_fs::block::at_hand(TEST);
+    if kinds.is_empty() {
         return;
     }
     let seed = common::seed();
     let mut random = fastrand::Rng::with_seed(seed);
     let wanted = wanted("RINGWAL_RACES", RACES);
     let (mut races, mut held, mut records) = (0, 0, 0);
-    while races < wanted {
-        let recorded = Recorded::new(FileSystem::Ext4).expect("a recorded device");
+    for &kind in kinds.iter().cycle() {
+        if races >= wanted {
+            break;
+        }
+        let recorded = Recorded::new(kind).expect("a recorded device");
         let journal = recorded.volume.journal();
         let mut acknowledged = workload::Acknowledged::new();
         for _ in 0..RACES_A_DEVICE {
@@ -169,7 +175,8 @@ fn a_new_writer_waits_for_the_write_of_a_killed_one_on_a_slow_disk() {
             let impatient = JournalWriter::open(&journal, workload::options().lock_wait(Duration::ZERO));
             held += u64::from(matches!(impatient, Err(Error::Locked { .. })));
             drop(impatient);
-            records += workload::check(&journal, &acknowledged, &format!("seed {seed}, race {races}"));
+            let what = format!("{}, seed {seed}, race {races}", kind.name());
+            records += workload::check(&journal, &acknowledged, &what);
             child.wait().expect("our child");
             races += 1;
         }

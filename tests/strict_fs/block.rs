@@ -159,3 +159,8 @@ pub(crate) fn skip(test: &str, kind: FileSystem) -> bool {
     println!("skipped: no recorded device with {name}: {error}");
     true
 }
+
+/// The file systems that can be put on a recorded device here.
+pub(crate) fn at_hand(test: &str) -> Vec<FileSystem> {
+    FileSystem::ALL.into_iter().filter(|kind| !skip(test, *kind)).collect()
+}
