@@ -30,13 +30,11 @@ impl FileSystem {
     }
 
     /// The bytes that the device writes whole or not at all; a device without such a promise has sectors of 512 bytes and
-    /// may tear even these. ext4 takes that. The other two rest on the promise for blocks of their own: btrfs has no second
-    /// superblock that it would mount from, and xfs does not replay its log over a block whose first sector says
-    /// that it is newer.
+    /// may tear even these. btrfs rests on the promise: it does not mount when its superblock is torn.
     pub(crate) const fn whole(self) -> Option<usize> {
         match self {
-            Self::Ext4 => None,
-            Self::Xfs | Self::Btrfs => Some(4096),
+            Self::Ext4 | Self::Xfs => None,
+            Self::Btrfs => Some(4096),
         }
     }
 
