@@ -21,7 +21,7 @@ pub use backend::{Backend, BackendReport, FlushMethod, FlushTiming};
 pub(crate) use backend::{FileSystem, LogWriterOptions};
 pub(crate) use buffer::{AlignedBuffer, BLOCK_BYTES, block_ceiling, block_floor};
 pub(crate) use fork::fork_count;
-#[cfg(feature = "group-commit")]
+#[cfg(all(feature = "group-commit", not(ringwal_shuttle)))]
 pub(crate) use wake::WakeWord;
 
 use std::any::Any;

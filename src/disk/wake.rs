@@ -4,7 +4,7 @@
 //! Must not know: what the word means.
 
 #![cfg_attr(
-    not(feature = "group-commit"),
+    any(not(feature = "group-commit"), ringwal_shuttle),
     allow(dead_code, reason = "only the commit thread's callers wait on a word")
 )]
 #![expect(unsafe_code, reason = "futex(2) has no safe face in std")]

@@ -4,12 +4,13 @@
 //! with it; however the thread ends, nobody is left waiting.
 
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::group_commit::{Intake, Next, Queued, Request};
 use super::regroup::{Answer, Regroup};
 use super::rounds::Promise;
 use super::stage::{Stage, Unplaced};
+use super::sync::Instant;
 use super::writer::JournalWriter;
 use crate::disk::Durable;
 use crate::error::{Error, Result};

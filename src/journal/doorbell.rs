@@ -3,10 +3,10 @@
 //! Guarantees: whoever brings what was waited for wakes the sleeper, and nobody else does; an arrival is never missed. Must
 //! not know: what arrives.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::disk::WakeWord;
+use super::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use super::sync::{Instant, WakeWord};
 
 /// Nothing is waited for.
 const NOTHING: u64 = u64::MAX;

@@ -1,11 +1,11 @@
 //! `Follow`: records as they become durable, in the writer's process or another.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::receipt::RecordRef;
 use super::records::Records;
+use super::sync::atomic::{AtomicBool, Ordering};
 use crate::error::Result;
 use crate::position::Offset;
 

@@ -4,12 +4,12 @@
 //! not know: segments, devices.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use std::time::Duration;
 
 use super::doorbell::Doorbell;
 use super::rounds::{Promise, Rounds};
+use super::sync::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
+use super::sync::{Instant, hint};
 use crate::error::{Error, Result};
 use crate::format::record::UnplacedHeader;
 
@@ -184,7 +184,7 @@ impl Intake {
                 if !self.receiver.is_empty() {
                     return;
                 }
-                std::hint::spin_loop();
+                hint::spin_loop();
             }
         }
     }

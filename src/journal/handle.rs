@@ -1,9 +1,8 @@
 //! `Journal`: the handle that many threads share.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::cleanup::{CleanupReport, Retention, cleanup};
 use super::committer::{Committer, EndOfRounds};
@@ -17,6 +16,8 @@ use super::receipt::{Receipt, Record};
 use super::records::Records;
 use super::rounds::{Promise, Slot};
 use super::stats::{Counters, Stats};
+use super::sync::thread::{self, JoinHandle};
+use super::sync::{Instant, Mutex, mpsc};
 use super::ticket::{Ticket, TrySubmitError};
 use super::writer::{JournalWriter, check_sizes};
 use super::writer_open::Driver;
@@ -101,10 +102,10 @@ impl Journal {
     ) -> Result<Self> {
         options.check()?;
         let (queue, intake) = GroupCommitBuffer::new(options.queue_depth, spin(&options));
-        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let (tell, told) = mpsc::sync_channel(1);
         let of_thread = options.clone();
         // The ring belongs to one thread, so the thread that commits does the opening too.
-        let thread = std::thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("ringwal-commit".into())
             .spawn(move || commit_thread(intake, of_thread, open, &tell))
             .map_err(|source| Error::io("start the commit thread of", "journal", source))?;
@@ -397,7 +398,7 @@ fn commit_thread(
     intake: Intake,
     options: Options,
     open: impl FnOnce(Options) -> Result<JournalWriter>,
-    tell: &std::sync::mpsc::SyncSender<Result<(Opened, JournalReader)>>,
+    tell: &mpsc::SyncSender<Result<(Opened, JournalReader)>>,
 ) {
     EndOfRounds::new(intake.rounds.clone()).run(move |end| {
         let opened = open(options).and_then(|writer| Ok((writer.reader()?, writer)));

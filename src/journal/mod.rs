@@ -27,6 +27,11 @@ mod regroup;
 mod rounds;
 mod stage;
 mod stats;
+#[cfg(not(ringwal_shuttle))]
+mod sync;
+#[cfg(ringwal_shuttle)]
+#[path = "scheduled/mod.rs"]
+mod sync;
 #[cfg(feature = "group-commit")]
 mod ticket;
 mod verify;

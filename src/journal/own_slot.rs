@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::group_commit::Queued;
 use super::rounds::{Rounds, Slot};
+use super::sync::thread_local;
 use crate::format::record::UnplacedHeader;
 
 /// Memory of a payload up to this size is kept.

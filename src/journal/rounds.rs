@@ -3,12 +3,13 @@
 //! Every waiter of one commit waits on one word, so that one system call wakes them all. Guarantees: a promise that is
 //! dropped without an answer answers with an error, so no waiter is left behind. Must not know: records, devices.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use super::group_commit::Queued;
-use crate::disk::{Durable, WakeWord};
+use super::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use super::sync::{Instant, Mutex, OnceLock, WakeWord, hint};
+use crate::disk::Durable;
 use crate::error::{Error, Result};
 
 /// So many rounds can have waiters at once: one that is answered, one on its way, one that gathers, and the next.
@@ -266,7 +267,7 @@ impl Slot {
                 if self.answer.load(Ordering::Relaxed) != NONE {
                     return;
                 }
-                std::hint::spin_loop();
+                hint::spin_loop();
             }
         }
     }
@@ -302,7 +303,7 @@ impl Over {
             self.word.wait(seen, patience);
         } else {
             // Answered by now, or taken in a later round than the one looked at.
-            std::hint::spin_loop();
+            hint::spin_loop();
         }
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
     }

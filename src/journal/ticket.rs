@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::receipt::Receipt;
 use super::rounds::Slot;
+use super::sync::Instant;
 use crate::error::{Error, Result};
 use crate::position::{Hash, Offset};
 
