@@ -313,6 +313,19 @@ fn a_panic_of_the_commit_thread_is_told_to_everyone_and_nothing_acknowledged_is_
 }
 
 #[test]
+fn what_a_panic_interrupts_is_not_said_to_be_closed() {
+    let (_keep, directory) = common::journal_directory();
+    // So long the commit thread waits for more before it writes: the panic finds the record taken.
+    let options = Options::new().linger(Duration::from_millis(500));
+    let journal = Journal::open(&directory, options).expect("a new journal");
+    let ticket = journal.submit(b"interrupted".to_vec()).expect("a ticket");
+    journal.panic_commit_thread();
+    let error = ticket.wait().expect_err("nobody wrote it");
+    let Error::Failed { first } = &error else { panic!("{error}") };
+    assert!(matches!(**first, Error::Panicked { .. }), "{first}");
+}
+
+#[test]
 fn dropping_or_closing_with_appends_in_flight_answers_every_one_of_them() {
     for round in 0..30 {
         let (_keep, directory) = common::journal_directory();

@@ -91,6 +91,13 @@ impl Committer {
 
     /// The whole life of the commit thread.
     pub(super) fn run(mut self) {
+        // Dropped before the promises that this holds: they answer with the failure.
+        let guard = NoteFailure(self.gathering.intake.rounds.clone());
+        self.run_until_closed();
+        std::mem::forget(guard);
+    }
+
+    fn run_until_closed(&mut self) {
         loop {
             let round = self.gathering.intake.rounds.current();
             let gathered = self.gather(round);
@@ -234,7 +241,7 @@ impl Committer {
     }
 
     /// Closes the writer and answers whoever asked for it.
-    fn end(mut self) {
+    fn end(&mut self) {
         self.gathering.answer_done();
         let closed = self.writer.close_in_place();
         if let Some(promise) = self.gathering.closing.take() {
@@ -396,14 +403,9 @@ impl EndOfRounds {
 
     /// Runs the commit thread; a panic inside becomes the journal's first failure.
     pub(super) fn run(self, work: impl FnOnce(&Self)) {
-        let rounds = self.rounds.clone();
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let guard = NoteFailure(&rounds);
-            work(&self);
-            std::mem::forget(guard);
-        }));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&self)));
         let failed = outcome.err().map(|panic| failure_of(&*panic));
-        rounds.end(failed);
+        self.rounds.end(failed);
         if let Some(watermark) = self.watermark.get() {
             watermark.wake();
         }
@@ -411,9 +413,9 @@ impl EndOfRounds {
 }
 
 /// While a panic unwinds, promises are dropped: they must find the failure to answer with.
-struct NoteFailure<'a>(&'a super::rounds::Rounds);
+struct NoteFailure(Arc<super::rounds::Rounds>);
 
-impl Drop for NoteFailure<'_> {
+impl Drop for NoteFailure {
     fn drop(&mut self) {
         self.0.note_failure(&panicked("see the panic's own message".into()));
     }

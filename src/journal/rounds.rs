@@ -129,10 +129,9 @@ impl Rounds {
 
     /// Why nothing is taken any more, if so.
     pub(super) fn refusal(&self) -> Option<Error> {
-        if let Some(error) = self.failed.get() {
-            return Some(error.clone());
-        }
-        self.ended().then_some(Error::Closed)
+        // Before the look for a cause: the end comes after it.
+        let ended = self.ended();
+        self.failed.get().cloned().or_else(|| ended.then_some(Error::Closed))
     }
 }
 
