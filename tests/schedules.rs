@@ -17,7 +17,7 @@ use shuttle::{Config, MaxSteps, Runner};
 use world::{Figures, Trouble, World};
 
 /// Schedules of each test; `RINGWAL_SCHEDULES` sets another number.
-const SCHEDULES: usize = 4_000;
+const SCHEDULES: usize = 20_000;
 /// Places at which the second scheduler takes the thread that goes on away from the processor.
 const CHANGES: usize = 4;
 /// No schedule of so few appends needs more; who is not done by then waits for nothing.

@@ -100,6 +100,9 @@ impl Committer {
     fn run_until_closed(&mut self) {
         loop {
             let round = self.gathering.intake.rounds.current();
+            if cfg!(ringwal_zoo = "gathering_closes_before_the_requests_have_their_round") {
+                self.gathering.intake.rounds.close_gathering(round);
+            }
             let gathered = self.gather(round);
             self.gathering.intake.rounds.close_gathering(round);
             match gathered {

@@ -75,9 +75,15 @@ impl Doorbell {
         let deadline = patience.map(|patience| Instant::now() + patience);
         loop {
             let seen = self.rings.load();
-            self.wanted.store(count, Ordering::SeqCst);
+            let is_late = cfg!(ringwal_zoo = "doorbell_looks_before_it_says_what_it_wants");
+            if !is_late {
+                self.wanted.store(count, Ordering::SeqCst);
+            }
             if self.arrived() >= count || self.is_left() {
                 break;
+            }
+            if is_late {
+                self.wanted.store(count, Ordering::SeqCst);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {

@@ -91,8 +91,12 @@ impl Rounds {
     /// Everything taken in `round` is answered: wakes all who wait for it.
     pub(super) fn finish(&self, round: u64) {
         let over = self.over(round);
+        if cfg!(ringwal_zoo = "wake_before_the_word_is_stored") {
+            over.word.wake_all();
+            return over.word.store(low_half(round));
+        }
         over.word.store(low_half(round));
-        if over.sleepers.load(Ordering::SeqCst) > 0 {
+        if over.sleepers.load(Ordering::SeqCst) > 0 && !cfg!(ringwal_zoo = "answers_without_a_wake") {
             over.word.wake_all();
         }
     }
@@ -111,7 +115,8 @@ impl Rounds {
             return;
         }
         // Every word is over now for every round that a waiter can look at, so nobody goes to sleep any more.
-        (round..round + u64::from(WORDS)).for_each(|round| self.finish(round));
+        let words = if cfg!(ringwal_zoo = "end_wakes_one_word") { 1 } else { WORDS };
+        (round..round + u64::from(words)).for_each(|round| self.finish(round));
     }
 
     fn ended(&self) -> bool {
@@ -295,8 +300,14 @@ impl Drop for Waiting<'_> {
 impl Over {
     /// Sleeps until `round` is over, for `patience`, or for no reason. Returns at once when it is over already.
     fn sleep_through(&self, round: u64, patience: Option<Duration>) {
+        let (mut seen, is_late) = (0, cfg!(ringwal_zoo = "sleeper_counts_itself_too_late"));
+        if is_late {
+            seen = self.word.load();
+        }
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        let seen = self.word.load();
+        if !is_late {
+            seen = self.word.load();
+        }
         // Modulo 2^32: whether the last round over is before this one.
         if low_half(round).wrapping_sub(seen).cast_signed() > 0 {
             self.word.wait(seen, patience);
