@@ -3,14 +3,15 @@
 //!
 //! With `--cfg ringwal_shuttle` a model of them takes this module's place (`scheduled/`), in which a scheduler decides who
 //! runs next; the code that uses them stays the same. Must not know: what is handed over.
-#![cfg_attr(not(feature = "group-commit"), allow(unused_imports, reason = "there is nothing to hand over"))]
 
-pub(super) use std::hint;
-pub(super) use std::sync::{Mutex, OnceLock, atomic, mpsc};
-pub(super) use std::thread;
-pub(super) use std::time::Instant;
+pub(super) use std::sync::atomic;
 
 #[cfg(feature = "group-commit")]
-pub(super) use crossbeam_channel as channel;
-
-pub(super) use crate::disk::WakeWord;
+pub(super) use {
+    crate::disk::WakeWord,
+    crossbeam_channel as channel,
+    std::hint,
+    std::sync::{Mutex, OnceLock, mpsc},
+    std::thread,
+    std::time::Instant,
+};
