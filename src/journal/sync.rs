@@ -13,5 +13,6 @@ pub(super) use {
     std::hint,
     std::sync::{Mutex, OnceLock, mpsc},
     std::thread,
+    std::thread_local,
     std::time::Instant,
 };

@@ -72,6 +72,7 @@ impl World {
             .commit_bytes_max(16 << 10)
             .queue_depth(random.gen_range(1..4))
             .commit_records_max(random.gen_range(2..6))
+            .spin(Duration::from_micros(random.gen_range(0..4)))
             .idle_commit(None);
         if random.gen_ratio(1, 4) {
             options = options.linger(Duration::from_millis(1));

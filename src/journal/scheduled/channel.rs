@@ -3,14 +3,12 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
-use crossbeam_channel::{RecvError, SendError};
-pub(crate) use crossbeam_channel::{RecvTimeoutError, TryRecvError, TrySendError};
+use crossbeam_channel::SendError;
+pub(crate) use crossbeam_channel::{TryRecvError, TrySendError};
 use shuttle::sync::{Condvar, Mutex, MutexGuard};
-use shuttle::thread;
 
-use super::{clock, happens};
+use super::happens;
 
 pub(crate) fn bounded<T>(depth: usize) -> (Sender<T>, Receiver<T>) {
     assert!(depth > 0, "a channel without room is another thing");
@@ -89,32 +87,16 @@ impl<T> Drop for Sender<T> {
 pub(crate) struct Receiver<T>(Arc<Shared<T>>);
 
 impl<T> Receiver<T> {
-    pub(crate) fn recv(&self) -> Result<T, RecvError> {
-        let mut state = self.0.lock();
-        loop {
-            if let Some(message) = state.queue.pop_front() {
-                self.0.changed.notify_all();
-                return Ok(message);
-            }
-            if !state.has_sender {
-                return Err(RecvError);
-            }
-            state = self.0.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
+    pub(crate) fn len(&self) -> usize {
+        self.0.lock().queue.len()
     }
 
-    pub(crate) fn recv_timeout(&self, patience: Duration) -> Result<T, RecvTimeoutError> {
-        loop {
-            match self.try_recv() {
-                Ok(message) => return Ok(message),
-                Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
-                Err(TryRecvError::Empty) if happens(4) => {
-                    clock::pass(patience);
-                    return Err(RecvTimeoutError::Timeout);
-                }
-                Err(TryRecvError::Empty) => thread::yield_now(),
-            }
-        }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn capacity(&self) -> Option<usize> {
+        Some(self.0.depth)
     }
 
     pub(crate) fn try_recv(&self) -> Result<T, TryRecvError> {

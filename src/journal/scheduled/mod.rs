@@ -12,6 +12,7 @@ mod word;
 pub(super) use shuttle::hint;
 pub(super) use shuttle::sync::{Mutex, atomic, mpsc};
 pub(super) use shuttle::thread;
+pub(super) use shuttle::thread_local;
 
 pub(super) use clock::Instant;
 pub(super) use once::OnceLock;
