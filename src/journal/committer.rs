@@ -37,6 +37,8 @@ struct Gathering {
     /// Did not fit into the last commit.
     left_over: Option<Request>,
     closing: Option<Promise>,
+    /// Their commit is on its way. Kept here, so that a panic meets them after the failure is noted.
+    flying: Taken,
     /// Durable, and not answered yet.
     done: Option<Done>,
     /// Memory to use again.
@@ -82,6 +84,7 @@ impl Committer {
             taken: Taken::default(),
             left_over: None,
             closing: None,
+            flying: Taken::default(),
             done: None,
             spare: Taken::default(),
         };
@@ -175,7 +178,7 @@ impl Committer {
         let begun = Instant::now();
         self.last_activity = begun;
         let spare = std::mem::take(&mut gathering.spare);
-        let taken = std::mem::replace(&mut gathering.taken, spare);
+        gathering.flying = std::mem::replace(&mut gathering.taken, spare);
         let committed = writer.commit_while(&mut |stage| {
             gathering.answer_done();
             gathering.take_all(round + 1, &mut Onto::Stage(stage));
@@ -185,12 +188,14 @@ impl Committer {
         match committed {
             Ok(Some(durable)) => {
                 self.regroup.flew(begun.elapsed());
+                let taken = std::mem::take(&mut gathering.flying);
                 let requests = taken.requests();
                 let end = writer.durable_end().get();
                 gathering.done = Some(Done { round, taken, end, durable });
                 self.answer(requests);
             }
             Ok(None) => {
+                let taken = std::mem::take(&mut gathering.flying);
                 assert!(taken.appends.is_empty(), "promises without staged records");
                 let (refusal, end) = (writer.check_usable().err(), writer.durable_end().get());
                 for promise in taken.syncs {
@@ -201,11 +206,8 @@ impl Committer {
                 }
                 gathering.intake.rounds.finish(round);
             }
-            Err(error) => {
-                gathering.intake.rounds.note_failure(&error);
-                // Refused when they are dropped, together with what was taken in flight.
-                gathering.taken.append(taken);
-            }
+            // They are refused when they are dropped, as is what was taken in flight.
+            Err(error) => gathering.intake.rounds.note_failure(&error),
         }
     }
 
@@ -353,11 +355,6 @@ impl Gathering {
 impl Taken {
     fn requests(&self) -> usize {
         self.appends.len() + self.syncs.len()
-    }
-
-    fn append(&mut self, mut others: Self) {
-        self.appends.append(&mut others.appends);
-        self.syncs.append(&mut others.syncs);
     }
 }
 
