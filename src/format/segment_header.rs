@@ -97,6 +97,23 @@ impl SegmentHeader {
         }
     }
 
+    /// Whether `bytes` are what is left of the header of this segment when sectors of it never reached the device, up to
+    /// all of them: a header that checks is none.
+    pub(crate) fn is_remnant(bytes: &[u8], id: JournalId, base: u64) -> bool {
+        let mut bytes = bytes.to_vec();
+        bytes.resize(SEGMENT_HEADER_BYTES, 0);
+        let fields = bytes.get(..ZEROS.start).unwrap_or_default();
+        let crc = bytes.get(CRC).unwrap_or_default();
+        let is_own = field(fields, MAGIC) == Some(MAGIC_BYTES)
+            && u16_at(fields, VERSION) == Some(FORMAT_VERSION)
+            && fields.get(RESERVED).is_some_and(is_zero)
+            && field(fields, ID) == Some(id.0)
+            && u64_at(fields, BASE) == Some(base);
+        let rest_is_zero = bytes.get(ZEROS).is_some_and(is_zero);
+        // The fields and the checksum stand in two sectors.
+        rest_is_zero && (is_zero(fields) || (is_own && is_zero(crc)))
+    }
+
     fn decode_checked(bytes: &[u8]) -> Option<Self> {
         let computed = crc32c::crc32c(bytes.get(..CRC.start)?);
         if u32_at(bytes, CRC)? != computed || !is_zero(bytes.get(RESERVED)?) || !is_zero(bytes.get(ZEROS)?) {
@@ -167,6 +184,32 @@ mod tests {
     fn a_base_near_the_end_of_the_address_space_is_refused_not_wrapped() {
         let header = SegmentHeader { base: u64::MAX - 4095, ..example() };
         assert_eq!(SegmentHeader::decode(&header.encode()), Err(HeaderError::Damaged));
+    }
+
+    #[test]
+    fn a_remnant_is_a_header_without_some_of_its_sectors_and_nothing_else() {
+        let example = example();
+        let (id, base) = (example.id, example.base);
+        let whole = example.encode();
+        let remnant = |bytes: &[u8]| SegmentHeader::is_remnant(bytes, id, base);
+        let (mut front, mut back) = (whole, whole);
+        front[512..].fill(0);
+        back[..512].fill(0);
+        assert!(remnant(&[]) && remnant(&[0; 4096]) && remnant(&front) && remnant(&front[..512]));
+        assert!(remnant(&back));
+        assert!(!remnant(&whole));
+        for position in [0, 8, 10, 16, 32, 56, 4091] {
+            let mut changed = front;
+            changed[position] ^= 1;
+            assert!(!remnant(&changed), "another byte at {position}");
+        }
+        for position in [0, 55, 56, 4091] {
+            let mut changed = back;
+            changed[position] ^= 1;
+            assert!(!remnant(&changed), "a byte at {position}");
+        }
+        assert!(!SegmentHeader::is_remnant(&front, JournalId([6; 16]), base));
+        assert!(!SegmentHeader::is_remnant(&front, id, base + 4096));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::format::state_file::StateKind;
 use crate::position::Offset;
 use crate::segment::manager::{Loaded, SegmentManager};
 use crate::segment::state;
-use crate::segment::walk::SegmentFile;
+use crate::segment::walk::{Cache, SegmentFile};
 use crate::segment::watermark::{Mark, Watermark};
 
 /// Bytes behind the last written segment that are not zero though nothing there is valid.
@@ -41,6 +41,9 @@ pub(super) struct Observation {
     pub(super) mark: Option<Mark>,
     /// Cursors beyond what is kept: (name, offset).
     pub(super) cursors_beyond: CursorsBeyond,
+    /// A file under the name of the segment behind the last written one, with nothing in it, not even a header: to be
+    /// made anew.
+    pub(super) blank: Option<u64>,
 }
 
 /// Names and offsets.
@@ -64,11 +67,29 @@ impl Observation {
 pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool) -> Result<Observation> {
     let floor_state = state::read_floor(disk)?;
     let floor = floor_state.map_or(0, |floor| floor.offset);
-    let Loaded { mut segments, short, fault } = SegmentManager::load(disk, floor, None)?;
-    if let Some(state) = floor_state.filter(|state| state.id != segments.journal_id()) {
+    let mut loaded = SegmentManager::load(disk, floor, None, Cache::Past)?;
+    let id = loaded.segments.journal_id();
+    if let Some(state) = floor_state.filter(|state| state.id != id) {
         let path = disk.path(Folder::Root, file_name::FLOOR);
-        return Err(Error::WrongJournal { path, expected: segments.journal_id(), found: state.id });
+        return Err(Error::WrongJournal { path, expected: id, found: state.id });
     }
+    let blank = loaded.blank.take();
+    let seen = observe_segments(disk, floor, loaded, known_durable, past_faults)?;
+    match blank {
+        // Only a journal that has written to its last segment makes the next one ready.
+        Some(blank) if seen.tail.is_empty || seen.tail.segment.header.end() != blank.base => Err(blank.error),
+        blank => Ok(Observation { blank: blank.map(|blank| blank.base), ..seen }),
+    }
+}
+
+fn observe_segments(
+    disk: &dyn ReadDisk,
+    floor: u64,
+    loaded: Loaded,
+    known_durable: u64,
+    past_faults: bool,
+) -> Result<Observation> {
+    let Loaded { mut segments, short, fault, .. } = loaded;
     let has_fault = fault.is_some();
     let behind_fault = match fault {
         None => Vec::new(),
@@ -97,6 +118,7 @@ pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool
                 evidence,
                 mark: Some(mark),
                 cursors_beyond,
+                blank: None,
             });
         }
     }
@@ -184,6 +206,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
         evidence,
         mark: seen.mark,
         cursors_beyond,
+        blank: None,
     })
 }
 

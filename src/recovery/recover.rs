@@ -20,7 +20,7 @@ use crate::format::segment_header::SegmentHeader;
 use crate::position::Offset;
 use crate::segment::active::WritableSegment;
 use crate::segment::files::open_error;
-use crate::segment::manager::list_bases;
+use crate::segment::manager::{WRITTEN_MAX, list_bases};
 use crate::segment::prepare::remove_segments;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
@@ -135,7 +135,7 @@ fn check_sealed(disk: &dyn ReadDisk, header: SegmentHeader, start: Instant) -> R
 }
 
 fn read_next_header(disk: &dyn ReadDisk, header: &SegmentHeader) -> Result<SegmentHeader> {
-    let next = crate::segment::manager::read_header(disk, header.end())?;
+    let next = crate::segment::manager::read_header(disk, header.end(), Cache::Past)?;
     let directory = crate::segment::manager::directory_of(disk);
     next.map(|(header, _)| header).ok_or(Error::MissingSegment { directory, base: Offset::new(header.end()) })
 }
@@ -160,7 +160,7 @@ pub(crate) fn recover(disk: &dyn Disk, options: &RecoverOptions) -> Result<Recov
     // Before anything is believed: whatever a killed writer had in flight has landed when these locks can be had, and
     // what only the cache knows of the last segment and the directory is on the device.
     if !cfg!(ringwal_zoo = "lock_on_the_lock_file_only") {
-        for base in list_bases(disk)?.into_iter().rev().take(2) {
+        for base in list_bases(disk)?.into_iter().rev().take(WRITTEN_MAX) {
             files.get(base)?;
         }
     }
@@ -218,7 +218,9 @@ fn restore_length(seen: &Observation, files: &mut Writable<'_>) -> Result<()> {
 fn remove_leftovers(disk: &dyn Disk, seen: &Observation) -> Result<()> {
     // Giving up what is damaged takes the floor back to what is kept: that segment stays. Those before it go although
     // the new floor may lie below the end that one of them claims: only the old floor excused them from fitting together.
-    let leftovers = seen.segments.clone().forget_below_and_before(seen.floor, seen.tail.segment.header.base);
+    let mut leftovers =
+        seen.segments.clone().forget_below_and_before(seen.floor, seen.tail.segment.header.base);
+    leftovers.extend(seen.blank);
     remove_segments(disk, leftovers)?;
     for folder in [Folder::Root, Folder::Cursors, Folder::Cut] {
         let Ok(entries) = disk.list(folder) else { continue };

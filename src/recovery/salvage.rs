@@ -105,7 +105,7 @@ impl Salvage {
     }
 
     fn enter(&mut self, base: u64) -> Option<Salvaged<'static>> {
-        let header = match read_header(&*self.disk, base) {
+        let header = match read_header(&*self.disk, base, Cache::Through) {
             Ok(Some((header, _))) => header,
             Ok(None) => return None,
             Err(error) => return Some(Salvaged::Unusable { error }),

@@ -7,9 +7,17 @@ use std::path::{Path, PathBuf};
 
 use crate::disk::{EntryKind, Folder, ReadDisk};
 use crate::error::{CorruptionKind, Error, Result};
+use crate::format::bytes::is_zero;
 use crate::format::file_name;
 use crate::format::segment_header::{FORMAT_VERSION, HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::position::{JournalId, Offset};
+use crate::segment::walk::Cache;
+
+/// The segment that is written, and the one prepared behind it.
+pub(crate) const WRITTEN_MAX: usize = 2;
+
+/// So much of a file is read at a time to see whether there is anything in it.
+const BLANK_CHUNK_BYTES: usize = 1 << 20;
 
 /// One segment, as its header tells it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +62,17 @@ pub(crate) struct Loaded {
     pub(crate) short: Vec<u64>,
     /// Above the floor, the segments fit together only up to this.
     pub(crate) fault: Option<Fault>,
+    /// Behind the segments, a file under the next one's name that was never used, and of which the device has lost more
+    /// than it should.
+    pub(crate) blank: Option<Blank>,
+}
+
+/// A file that has the name of the next segment, but no valid header, and nothing behind the header.
+#[derive(Debug)]
+pub(crate) struct Blank {
+    pub(crate) base: u64,
+    /// What is wrong with its header.
+    pub(crate) error: Error,
 }
 
 /// Where the ordered set breaks.
@@ -82,26 +101,47 @@ impl SegmentManager {
 
     /// As [`load`](Self::load), a fault being an error.
     pub(crate) fn load_sound(disk: &dyn ReadDisk, floor: u64, known: Option<&Self>) -> Result<Self> {
-        let loaded = Self::load(disk, floor, known)?;
+        let loaded = Self::load(disk, floor, known, Cache::Through)?;
         match loaded.fault {
             Some(fault) => Err(fault.error),
             None => Ok(loaded.segments),
         }
     }
 
-    /// Reads the headers of all segments but those `known`, and checks that they fit together above the floor.
-    pub(crate) fn load(disk: &dyn ReadDisk, floor: u64, known: Option<&Self>) -> Result<Loaded> {
+    /// Reads the headers of all segments but those `known`, and checks that they fit together above the floor. `newest`:
+    /// where from for the segments that will be written next; of the others nobody has changed the cached headers.
+    pub(crate) fn load(
+        disk: &dyn ReadDisk,
+        floor: u64,
+        known: Option<&Self>,
+        newest: Cache,
+    ) -> Result<Loaded> {
         let directory = directory_of(disk);
         let mut headers = Vec::new();
         let mut short = Vec::new();
-        for base in list_bases(disk)? {
+        let mut blank = None;
+        let bases = list_bases(disk)?;
+        let old = bases.len().saturating_sub(WRITTEN_MAX);
+        for (index, base) in bases.iter().copied().enumerate() {
             if let Some(header) = known.and_then(|known| known.header_at(base)) {
                 headers.push(header);
-            } else if let Some((header, is_short)) = read_header(disk, base)? {
-                headers.push(header);
-                if is_short {
-                    short.push(base);
+                continue;
+            }
+            let cache = if index < old { Cache::Through } else { newest };
+            match read_header(disk, base, cache) {
+                Ok(Some((header, is_short))) => {
+                    headers.push(header);
+                    if is_short {
+                        short.push(base);
+                    }
                 }
+                Ok(None) => {}
+                Err(error @ (Error::ForeignFile { .. } | Error::Corrupt(_)))
+                    if index + 1 == bases.len() && is_blank(disk, headers.last(), base)? =>
+                {
+                    blank = Some(Blank { base, error });
+                }
+                Err(error) => return Err(error),
             }
         }
         let Some(first) = headers.first() else { return Err(Error::NotAJournal { directory }) };
@@ -115,7 +155,7 @@ impl SegmentManager {
             });
         }
         let fault = segments.find_fault(floor, &short);
-        Ok(Loaded { segments, short, fault })
+        Ok(Loaded { segments, short, fault, blank })
     }
 
     fn find_fault(&self, floor: u64, short: &[u64]) -> Option<Fault> {
@@ -259,9 +299,38 @@ pub(crate) fn list_bases(disk: &dyn ReadDisk) -> Result<Vec<u64>> {
     Ok(bases)
 }
 
+/// Whether the file named by `base` is the segment behind `before` as far as it was made ready, with some of that lost, and
+/// holds nothing else: zeros from the header on, on the device.
+fn is_blank(disk: &dyn ReadDisk, before: Option<&SegmentHeader>, base: u64) -> Result<bool> {
+    let Some(before) = before.filter(|before| before.end() == base) else { return Ok(false) };
+    let name = file_name::segment(base);
+    let path = disk.path(Folder::Root, &name);
+    let file = disk.open_read(Folder::Root, &name).map_err(|error| super::files::open_error(path.clone(), error))?;
+    let length = file.len().map_err(|source| Error::io("stat", &path, source))?;
+    let mut chunk = vec![0; BLANK_CHUNK_BYTES];
+    let mut at = 0;
+    while at < length {
+        let read = file.read_past_cache(&mut chunk, at).map_err(|source| Error::io("read", &path, source))?;
+        let bytes = chunk.get(..read).unwrap_or_default();
+        let (header, data) = bytes.split_at(if at == 0 { read.min(SEGMENT_HEADER_BYTES) } else { 0 });
+        if !is_zero(data) || (at == 0 && !SegmentHeader::is_remnant(header, before.id, base)) {
+            return Ok(false);
+        }
+        if read == 0 {
+            break;
+        }
+        at += read as u64;
+    }
+    Ok(true)
+}
+
 /// The header of the segment file named by `base`, and whether the file is shorter than the header says. `None` when the
 /// file has gone since it was listed.
-pub(crate) fn read_header(disk: &dyn ReadDisk, base: u64) -> Result<Option<(SegmentHeader, bool)>> {
+pub(crate) fn read_header(
+    disk: &dyn ReadDisk,
+    base: u64,
+    cache: Cache,
+) -> Result<Option<(SegmentHeader, bool)>> {
     let name = file_name::segment(base);
     let path = disk.path(Folder::Root, &name);
     let file = match disk.open_read(Folder::Root, &name) {
@@ -270,7 +339,11 @@ pub(crate) fn read_header(disk: &dyn ReadDisk, base: u64) -> Result<Option<(Segm
         Err(error) => return Err(super::files::open_error(path, error)),
     };
     let mut bytes = vec![0; SEGMENT_HEADER_BYTES];
-    let read = file.read_at(&mut bytes, 0).map_err(|source| Error::io("read", &path, source))?;
+    let read = match cache {
+        Cache::Through => file.read_at(&mut bytes, 0),
+        Cache::Past => file.read_past_cache(&mut bytes, 0),
+    };
+    let read = read.map_err(|source| Error::io("read", &path, source))?;
     let length = file.len().map_err(|source| Error::io("stat", &path, source))?;
     let header =
         SegmentHeader::decode(bytes.get(..read).unwrap_or_default()).map_err(|error| match error {
