@@ -319,3 +319,36 @@ fn a_commit_that_was_lost_is_not_taken_for_padding() {
         }
     }
 }
+
+/// A flush of the watermark that fails can take the page back to what it said before; what this process acknowledged, its
+/// readers go on showing.
+#[cfg(feature = "sim")]
+#[test]
+fn a_close_that_fails_hides_nothing_from_the_readers_of_its_process() {
+    use ringwal::JournalWriter;
+    use ringwal::sim::{Failure, FlushFailure, SimDisk};
+    const EIO: i32 = 5;
+    let mut failed = 0;
+    for fails_at in 1..10 {
+        for seed in 0..10 {
+            let disk = SimDisk::new(seed);
+            disk.flush_failure(FlushFailure::Reverts);
+            let mut writer = JournalWriter::open_simulated(&disk, options()).expect("a new journal");
+            let reader = writer.reader().expect("a reader");
+            let receipts: Vec<_> =
+                (0..3).map(|number| writer.append(&payload(number)).expect("an append")).collect();
+            disk.fail_operation(fails_at, EIO, Failure::Once);
+            failed += u64::from(writer.close().is_err());
+            for (number, receipt) in (0..).zip(&receipts) {
+                let found = reader.read(receipt.offset);
+                let found =
+                    found.unwrap_or_else(|error| panic!("{fails_at} of {seed}, record {number}: {error}"));
+                assert_eq!(found.payload, payload(number));
+            }
+            let last = receipts.last().expect("a receipt").offset;
+            assert!(reader.durable_end().expect("an end") > last);
+        }
+    }
+    println!("{failed} closes failed");
+    assert!(failed > 20);
+}

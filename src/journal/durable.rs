@@ -39,7 +39,7 @@ struct DeadJournal {
 
 impl DurableEnd {
     pub(super) fn of_writer(watermark: Arc<Watermark>, id: JournalId) -> Self {
-        let seen = AtomicU64::new(watermark.read().map_or(0, |mark| mark.durable_end));
+        let seen = AtomicU64::new(watermark.durable_end().unwrap_or(0));
         let watermark = RwLock::new(Some(watermark));
         Self { id, seen, watermark, in_process: true, examined: Mutex::default() }
     }
@@ -76,7 +76,7 @@ impl DurableEnd {
 
     /// Takes over what the watermark says when it is more than was seen before.
     fn published(&self) -> Option<u64> {
-        let mut end = self.watermark()?.read()?.durable_end;
+        let mut end = self.watermark()?.durable_end()?;
         if cfg!(ringwal_zoo = "reader_past_the_durable_end") {
             end += 4096;
         }

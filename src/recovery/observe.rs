@@ -11,7 +11,7 @@ use crate::format::file_name;
 use crate::format::segment_header::SegmentHeader;
 use crate::format::state_file::StateKind;
 use crate::position::Offset;
-use crate::segment::manager::{Loaded, SegmentManager};
+use crate::segment::manager::{Blank, Loaded, SegmentManager};
 use crate::segment::state;
 use crate::segment::walk::{Cache, SegmentFile};
 use crate::segment::watermark::{Mark, Watermark};
@@ -75,9 +75,11 @@ pub(super) fn observe(disk: &dyn ReadDisk, known_durable: u64, past_faults: bool
     }
     let blank = loaded.blank.take();
     let seen = observe_segments(disk, floor, loaded, known_durable, past_faults)?;
+    let last = seen.tail.segment.header;
+    // Only a journal that has written to its last segment makes the next one ready.
+    let is_next = |blank: &Blank| seen.tail.kept_end() > last.base && blank.base == last.end();
     match blank {
-        // Only a journal that has written to its last segment makes the next one ready.
-        Some(blank) if seen.tail.is_empty || seen.tail.segment.header.end() != blank.base => Err(blank.error),
+        Some(blank) if !is_next(&blank) => Err(blank.error),
         blank => Ok(Observation { blank: blank.map(|blank| blank.base), ..seen }),
     }
 }

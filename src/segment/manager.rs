@@ -305,7 +305,8 @@ fn is_blank(disk: &dyn ReadDisk, before: Option<&SegmentHeader>, base: u64) -> R
     let Some(before) = before.filter(|before| before.end() == base) else { return Ok(false) };
     let name = file_name::segment(base);
     let path = disk.path(Folder::Root, &name);
-    let file = disk.open_read(Folder::Root, &name).map_err(|error| super::files::open_error(path.clone(), error))?;
+    let file =
+        disk.open_read(Folder::Root, &name).map_err(|error| super::files::open_error(path.clone(), error))?;
     let length = file.len().map_err(|source| Error::io("stat", &path, source))?;
     let mut chunk = vec![0; BLANK_CHUNK_BYTES];
     let mut at = 0;

@@ -39,13 +39,20 @@ pub(crate) struct Watermark {
     /// Publications so far; only the writer counts. Its parity picks the slot, so that a reader always finds one slot
     /// that is not being changed.
     published: AtomicU64,
+    /// The durable end that this process published last. Its own readers go by it: a flush of the page that fails can
+    /// take the page back.
+    own_end: AtomicU64,
 }
 
 impl Watermark {
+    fn new(page: Arc<dyn SharedPage>, id: JournalId) -> Self {
+        Self { page, id, published: AtomicU64::new(0), own_end: AtomicU64::new(0) }
+    }
+
     /// The journal's watermark as it is, for those who look. `None` where there is none, or it is no page.
     pub(crate) fn open(disk: &dyn ReadDisk, id: JournalId) -> Result<Option<Self>> {
         match disk.open_page(Folder::Root, WATERMARK) {
-            Ok(page) => Ok(Some(Self { page, id, published: AtomicU64::new(0) })),
+            Ok(page) => Ok(Some(Self::new(page, id))),
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => {
                 Ok(None)
             }
@@ -76,7 +83,7 @@ impl Watermark {
                 file.sync().map_err(failed("sync"))?;
                 disk.sync_folder(Folder::Root).map_err(failed("sync the directory of"))?;
                 let page = disk.open_page(Folder::Root, WATERMARK).map_err(failed("map"))?;
-                Self { page, id, published: AtomicU64::new(0) }
+                Self::new(page, id)
             }
         };
         if !watermark.is_ours() {
@@ -91,6 +98,7 @@ impl Watermark {
         if watermark.read() != Some(mark) {
             watermark.restart(mark);
         }
+        watermark.own_end.store(mark.durable_end, Ordering::Release);
         Ok(watermark)
     }
 
@@ -103,6 +111,7 @@ impl Watermark {
     /// Publishes a new durable end and wakes those who follow.
     pub(crate) fn publish(&self, mark: Mark, _proof: &Durable) {
         self.store(mark);
+        self.own_end.store(mark.durable_end, Ordering::Release);
         self.page.announce();
     }
 
@@ -134,6 +143,13 @@ impl Watermark {
             let marks = SLOTS.map(|slot| self.read_slot(slot));
             marks.into_iter().flatten().max_by_key(|mark| mark.durable_end)
         })
+    }
+
+    /// Every offset below is durable, as far as the page says or this process has published; `None` when neither says
+    /// anything.
+    pub(crate) fn durable_end(&self) -> Option<u64> {
+        let own = self.own_end.load(Ordering::Acquire);
+        self.read().map(|mark| mark.durable_end).max((own > 0).then_some(own))
     }
 
     fn read_slot(&self, slot: usize) -> Option<Mark> {

@@ -461,9 +461,6 @@ impl<'a> World<'a> {
         if let Err(error) = closed {
             let called_for = self.disk.injected() != before || self.disk.is_frozen();
             judge!(called_for || self.ledger.is_rotten, "{}", uncalled_for("closing", &error).0);
-            // The watermark may have gone back with a flush that failed: its readers see less, and must be opened anew.
-            self.reader = None;
-            self.records = None;
         }
         Ok(())
     }
