@@ -127,7 +127,8 @@ impl SegmentManager {
                 headers.push(header);
                 continue;
             }
-            let cache = if index < old { Cache::Through } else { newest };
+            let is_old = index < old || cfg!(ringwal_zoo = "header_believed_from_the_cache");
+            let cache = if is_old { Cache::Through } else { newest };
             match read_header(disk, base, cache) {
                 Ok(Some((header, is_short))) => {
                     headers.push(header);
@@ -314,7 +315,8 @@ fn is_blank(disk: &dyn ReadDisk, before: Option<&SegmentHeader>, base: u64) -> R
         let read = file.read_past_cache(&mut chunk, at).map_err(|source| Error::io("read", &path, source))?;
         let bytes = chunk.get(..read).unwrap_or_default();
         let (header, data) = bytes.split_at(if at == 0 { read.min(SEGMENT_HEADER_BYTES) } else { 0 });
-        if !is_zero(data) || (at == 0 && !SegmentHeader::is_remnant(header, before.id, base)) {
+        let is_used = !is_zero(data) && !cfg!(ringwal_zoo = "lost_segment_taken_for_unused");
+        if is_used || (at == 0 && !SegmentHeader::is_remnant(header, before.id, base)) {
             return Ok(false);
         }
         if read == 0 {

@@ -232,7 +232,10 @@ impl Device for RingDevice {
         let ran = unsafe { self.run(entry, Some(meanwhile)) };
         if ran.outcome.is_err() {
             let fresh = AlignedBuffer::new(piece.buffer.len());
-            mem::forget(mem::replace(piece.buffer, fresh));
+            let unknown = mem::replace(piece.buffer, fresh);
+            if !cfg!(ringwal_zoo = "buffer_freed_before_its_completion") {
+                mem::forget(unknown);
+            }
         }
         if let Some(panic) = ran.panic {
             resume_unwind(panic);
