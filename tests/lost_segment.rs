@@ -204,3 +204,64 @@ fn a_file_with_anything_in_it_or_at_another_place_is_not_ours_to_remove() {
     let refused = JournalWriter::open_simulated(&disk, options());
     assert!(matches!(refused, Err(Error::ForeignFile { .. })), "{refused:?}");
 }
+
+/// Without its first segment a journal has nothing that could be kept: there is nothing to cut to either.
+#[test]
+fn a_missing_first_segment_is_refused_under_every_policy() {
+    for policy in [RecoveryPolicy::TolerateTornTail, RecoveryPolicy::TruncateCorrupt, RecoveryPolicy::Strict]
+    {
+        let disk = SimDisk::new(1);
+        let (mut writer, _) = nearly_full(&disk);
+        writer.append(&payload(5)).expect("an append");
+        disk.power_cut();
+        drop(writer);
+        disk.remove_file("00000000000000000000.seg").expect("the first segment");
+        let refused = JournalWriter::open_simulated(&disk, options().recovery(policy));
+        assert!(matches!(refused, Err(Error::MissingSegment { .. })), "{policy}: {refused:?}");
+    }
+}
+
+#[test]
+fn only_after_an_orderly_close_nothing_is_scanned() {
+    let disk = SimDisk::new(1);
+    let (writer, records) = nearly_full(&disk);
+    writer.close().expect("a close");
+    let writer = JournalWriter::open_simulated(&disk, options()).expect("in order");
+    let report = writer.recovery_report();
+    assert_eq!((report.records_kept, report.bytes_kept, report.clean_shutdown), (0, 0, true));
+    disk.process_kill();
+    drop(writer);
+    let mut writer = JournalWriter::open_simulated(&disk, options()).expect("in order");
+    writer.append(b"one more").expect("an append");
+    let end = writer.durable_end();
+    disk.process_kill();
+    drop(writer);
+    let writer = JournalWriter::open_simulated(&disk, options()).expect("in order");
+    let report = writer.recovery_report();
+    assert_eq!(report.records_kept, records.len() as u64 + 1);
+    assert_eq!((report.bytes_kept, report.clean_shutdown), (end.get(), false));
+}
+
+/// Cleanup removes a segment only when there are commits behind it: without any, they are gone.
+#[test]
+fn an_empty_first_segment_behind_the_floor_is_damage() {
+    let disk = SimDisk::new(1);
+    let (mut writer, _) = nearly_full(&disk);
+    let last = writer.append(&payload(5)).expect("an append").offset;
+    writer.cursors().expect("cursors").set("far", last, CursorKind::Pinned).expect("a cursor");
+    assert_eq!(writer.cleanup().expect("a cleanup").segments_removed, 1);
+    disk.power_cut();
+    drop(writer);
+    for name in ["watermark", "cursors/far"] {
+        disk.remove_file(name).expect("a file to forget");
+    }
+    for from in [HEADER, HEADER + 1] {
+        let mut content = disk.content(SECOND).expect("the only segment");
+        content[from..].fill(0);
+        let left = disk.snapshot(2);
+        left.set_content(SECOND, content);
+        let refused = JournalWriter::open_simulated(&left, options());
+        let Err(Error::Corrupt(corruption)) = &refused else { panic!("not refused: {refused:?}") };
+        assert!(corruption.evidence.iter().any(|evidence| matches!(evidence, Evidence::Floor { .. })));
+    }
+}

@@ -34,3 +34,27 @@ pub(crate) fn is_zero(bytes: &[u8]) -> bool {
     chunks.all(|chunk| chunk.iter().fold(0, |seen, byte| seen | byte) == 0)
         && chunks.remainder().iter().all(|byte| *byte == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_zeros_and_nothing_else_is() {
+        for length in [0, 1, 63, 64, 65, 200] {
+            assert!(is_zero(&vec![0; length]));
+            for at in 0..length {
+                for (first, second) in [(1, 0), (128, 128), (255, 255), (7, 9)] {
+                    let mut bytes = vec![0; length];
+                    // Two bytes that would cancel each other out, were they not both looked at.
+                    for (place, byte) in [(at, first), (at + 1, second)] {
+                        if let Some(into) = bytes.get_mut(place) {
+                            *into = byte;
+                        }
+                    }
+                    assert!(!is_zero(&bytes), "{first} and {second} at {at} of {length}");
+                }
+            }
+        }
+    }
+}

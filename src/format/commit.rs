@@ -185,6 +185,38 @@ mod tests {
     }
 
     #[test]
+    fn both_values_of_the_mark_of_a_close_come_back() {
+        for clean in [false, true] {
+            let record = CommitRecord { clean, ..example() };
+            let (bytes, hash) = record.encode(512, ID);
+            assert_eq!(CommitRecord::decode(&bytes, 512, ID), Some((record, hash)));
+        }
+    }
+
+    #[test]
+    fn what_checks_but_is_no_commit_record_is_none() {
+        let record = |payload: &[u8], kind| {
+            let mut bytes = UnplacedHeader::new(payload, kind).place(512, ID).to_vec();
+            bytes.extend_from_slice(payload);
+            bytes
+        };
+        let payload = example().payload();
+        let is_commit = |bytes: &[u8]| CommitRecord::decode(bytes, 512, ID).is_some();
+        assert!(is_commit(&record(&payload, RecordKind::Control)));
+        // A caller's payload with the bytes of a commit, and control records of other lengths.
+        assert!(!is_commit(&record(&payload, RecordKind::Payload { continues: false })));
+        assert!(!is_commit(&record(&payload[..63], RecordKind::Control)));
+        assert!(!is_commit(&record(&[&payload[..], &[0]].concat(), RecordKind::Control)));
+        assert_eq!(CommitRecord::from_payload(&[&payload[..], &[0]].concat()), None);
+        for (place, byte) in [(0, 0), (0, 2), (1, 2), (1, 3), (1, 128), (2, 1), (3, 1)] {
+            let mut changed = payload;
+            changed[place] = byte;
+            assert_eq!(CommitRecord::from_payload(&changed), None, "{byte} at {place}");
+            assert!(!is_commit(&record(&changed, RecordKind::Control)), "{byte} at {place}");
+        }
+    }
+
+    #[test]
     fn the_chain_depends_on_every_record_and_their_order() {
         let start = Chain::origin(ID);
         let value = |hashes: &[u8]| {

@@ -66,6 +66,14 @@ mod tests {
     }
 
     #[test]
+    fn a_further_copy_of_what_was_cut_gets_a_name_of_its_own() {
+        assert_eq!(cut(4096, 5000, 0), "00000000000000004096-00000000000000005000");
+        assert_eq!(cut(4096, 5000, 2), "00000000000000004096-00000000000000005000.2");
+        assert_eq!(set_aside(4096, 0), segment(4096));
+        assert_eq!(set_aside(4096, 1), "00000000000000004096.seg.1");
+    }
+
+    #[test]
     fn cursor_names_cannot_leave_their_folder() {
         assert!(is_cursor_name("a") && is_cursor_name("shipper_2-eu") && is_cursor_name(&"x".repeat(64)));
         for name in ["", ".", "..", "../x", "/abs", "a/b", "a\0", "A", "é", "a.tmp", &"x".repeat(65)] {

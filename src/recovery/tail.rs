@@ -234,3 +234,51 @@ pub(super) fn last_written(
     }
     Ok(0)
 }
+
+#[cfg(all(test, feature = "sim"))]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::disk::{Disk, Folder};
+    use crate::format::file_name;
+    use crate::position::JournalId;
+
+    const ID: JournalId = JournalId([4; 16]);
+
+    /// A segment at `base` that begins with one commit.
+    fn segment(base: u64, commit: &CommitRecord) -> SegmentFile {
+        let header = SegmentHeader { id: ID, base, capacity: 60 << 10, created: 0 };
+        let disk = SimDisk::new(1).disk();
+        let file = disk.create(Folder::Root, &file_name::segment(base)).unwrap();
+        file.allocate(header.position_of(header.end())).unwrap();
+        file.write_at(&header.encode(), 0).unwrap();
+        file.write_at(&commit.encode(base, ID).0, header.position_of(base)).unwrap();
+        SegmentFile::open(&*disk.reader(), header).unwrap()
+    }
+
+    fn commit(number: u64, chain: Hash, durable_below: u64) -> CommitRecord {
+        CommitRecord { clean: false, records: 0, bytes: 104, number, durable_below, chain }
+    }
+
+    #[test]
+    fn only_the_journals_own_first_commit_begins_its_first_segment() {
+        let origin = Chain::origin(ID);
+        let ends =
+            |base, commit: &CommitRecord, first| scan(segment(base, commit), first).unwrap().kept_end();
+        assert_eq!(ends(0, &commit(0, origin, 0), true), 104);
+        assert_eq!(ends(0, &commit(1, origin, 0), true), 0);
+        assert_eq!(ends(0, &commit(0, Hash([1; 32]), 0), true), 0);
+        // Behind segments that cleanup has removed, the first one kept begins anywhere in the chain.
+        assert_eq!(ends(61_440, &commit(7, Hash([1; 32]), 61_440), true), 61_440 + 104);
+        assert_eq!(ends(61_440, &commit(7, Hash([1; 32]), 61_440), false), 61_440 + 104);
+    }
+
+    #[test]
+    fn an_end_without_records_is_vouched_for_and_tells_where_its_commit_begins() {
+        let tail = scan(segment(61_440, &commit(7, Hash([1; 32]), 61_440)), false).unwrap();
+        assert_eq!((tail.end.last_commit, tail.end.unvouched, tail.end.clean), (61_440, false, false));
+        assert_eq!((tail.end.next.number, tail.records, tail.is_empty), (8, 0, false));
+        let clean = CommitRecord { clean: true, ..commit(7, Hash([1; 32]), 61_440) };
+        assert!(scan(segment(61_440, &clean), false).unwrap().end.clean);
+    }
+}
