@@ -49,7 +49,7 @@ impl Torn {
     }
 
     /// Recovers, and checks that everything from file position `cut` on is cut, with a copy that begins at `copied`.
-    fn check(&self, copied: usize, cut: usize) {
+    fn check(&self, copied: usize, cut: usize) -> RecoveryReport {
         let report = self.recover();
         let end = self.dirty_end();
         assert_eq!(report.verdict, Verdict::CutTorn);
@@ -68,6 +68,7 @@ impl Torn {
         );
         let again = self.recover();
         assert_eq!((again.verdict, again.bytes_cut), (Verdict::Clean, 0));
+        report
     }
 }
 
@@ -80,7 +81,7 @@ fn a_cut_of_more_than_one_chunk_is_kept_to_the_byte() {
         writer.append(&vec![7; (5 << 20) / 2]).expect("an append");
         writer.durable_end().get() + HEADER as u64 - 1
     });
-    torn.check(start, start);
+    assert!(torn.check(start, start).ambiguous, "every sector had arrived");
 }
 
 #[test]
@@ -93,7 +94,7 @@ fn a_cut_inside_a_commit_keeps_a_copy_of_all_of_it() {
         third = receipts[2].offset.get() as usize + HEADER;
         third as u64 + 50
     });
-    torn.check(start, third);
+    assert!(torn.check(start, third).ambiguous);
 }
 
 #[test]
@@ -105,7 +106,26 @@ fn a_lost_first_commit_of_a_segment_is_kept_too() {
         }
         HEADER as u64 + 41
     });
-    torn.check(HEADER, HEADER);
+    assert!(!torn.check(HEADER, HEADER).ambiguous);
+}
+
+#[test]
+fn a_sector_that_never_arrived_says_that_it_was_a_crash() {
+    for missing in [false, true] {
+        let mut start = 0;
+        let torn = Torn::new(64 << 10, FIRST, |writer| {
+            writer.append(b"kept").expect("an append");
+            start = writer.durable_end().get() as usize + HEADER;
+            writer.append(&[7; 3000]).expect("an append");
+            start as u64 + 2000
+        });
+        if missing {
+            let mut content = torn.before.clone();
+            content[HEADER + 1024..HEADER + 1536].fill(0);
+            torn.disk.set_content(FIRST, content);
+        }
+        assert_eq!(torn.recover().ambiguous, !missing);
+    }
 }
 
 /// The bytes of the torn commit stand in the segment, or in a copy, whenever and however recovery is stopped.

@@ -265,3 +265,35 @@ fn an_empty_first_segment_behind_the_floor_is_damage() {
         assert!(corruption.evidence.iter().any(|evidence| matches!(evidence, Evidence::Floor { .. })));
     }
 }
+
+/// The floor excuses a segment below it from fitting to what follows, but not once the journal would end in it again.
+#[test]
+fn a_gap_below_the_floor_is_a_gap_when_nothing_is_left_above() {
+    let disk = SimDisk::new(1);
+    let (mut writer, _) = nearly_full(&disk);
+    let first = "00000000000000000000.seg";
+    let below = disk.content(first).expect("the first segment");
+    let mut last = Offset::ZERO;
+    while writer.stats().rotations < 2 {
+        last = writer.append(&payload(5)).expect("an append").offset;
+    }
+    writer.cursors().expect("cursors").set("far", last, CursorKind::Pinned).expect("a cursor");
+    assert_eq!(writer.cleanup().expect("a cleanup").segments_removed, 2);
+    disk.power_cut();
+    drop(writer);
+    disk.set_content(first, below);
+    let mut content = disk.content(THIRD).expect("the third segment");
+    content[HEADER..].fill(0);
+    disk.set_content(THIRD, content);
+    for policy in [RecoveryPolicy::TolerateTornTail, RecoveryPolicy::Strict] {
+        let refused = JournalWriter::open_simulated(&disk, options().recovery(policy));
+        assert!(matches!(refused, Err(Error::MissingSegment { .. })), "{policy}: {refused:?}");
+    }
+    let given_up = options().recovery(RecoveryPolicy::TruncateCorrupt);
+    let writer = JournalWriter::open_simulated(&disk, given_up).expect("told to give up");
+    let report = writer.recovery_report();
+    assert!(report.evidence.iter().any(|evidence| matches!(evidence, Evidence::LaterSegment { .. })));
+    assert!(report.end < Offset::new(61_440), "{report:?}");
+    drop(writer);
+    drop(JournalWriter::open_simulated(&disk, options()).expect("in order now"));
+}

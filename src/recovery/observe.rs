@@ -148,11 +148,11 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
         last_written(headers, open)?
     };
     let not_there = || Error::NotAJournal { directory: segments.directory().into() };
-    let mut tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
+    let mut tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?)?;
     while tail.is_empty && tail.unreadable.is_none() && index > 0 {
         // Of the segment's first commit too little is there to keep anything: the journal ends in the segment before.
         index -= 1;
-        tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?, index == 0)?;
+        tail = tail::scan(open(headers.get(index).ok_or_else(not_there)?)?)?;
     }
     // The floor excuses segments below it from fitting together, but not those that would be kept again.
     if let Some(misfit) = segments.find_misfit(index, &seen.short) {

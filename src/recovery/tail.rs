@@ -119,11 +119,11 @@ impl Tail {
     }
 }
 
-/// Scans `segment` from its first commit on.
-pub(super) fn scan(segment: SegmentFile, first: bool) -> Result<Tail> {
+/// Scans `segment` from its first commit on. The journal's own first commit stands at offset 0 and nowhere else.
+pub(super) fn scan(segment: SegmentFile) -> Result<Tail> {
     let header = segment.header;
     let origin = Expected { number: 0, chain: Chain::origin(header.id), durable_below: header.base };
-    let expected = (first && header.base == 0).then_some(origin);
+    let expected = (header.base == 0).then_some(origin);
     let scan = Scan::at_commit(header.id, header.base, header.end(), expected);
     let cache = if cfg!(ringwal_zoo = "tail_read_through_the_cache") { Cache::Through } else { Cache::Past };
     let mut walk = Walk::new(segment.clone(), scan, cache, CHUNK_BYTES);
@@ -263,22 +263,20 @@ mod tests {
     #[test]
     fn only_the_journals_own_first_commit_begins_its_first_segment() {
         let origin = Chain::origin(ID);
-        let ends =
-            |base, commit: &CommitRecord, first| scan(segment(base, commit), first).unwrap().kept_end();
-        assert_eq!(ends(0, &commit(0, origin, 0), true), 104);
-        assert_eq!(ends(0, &commit(1, origin, 0), true), 0);
-        assert_eq!(ends(0, &commit(0, Hash([1; 32]), 0), true), 0);
+        let ends = |base, commit: &CommitRecord| scan(segment(base, commit)).unwrap().kept_end();
+        assert_eq!(ends(0, &commit(0, origin, 0)), 104);
+        assert_eq!(ends(0, &commit(1, origin, 0)), 0);
+        assert_eq!(ends(0, &commit(0, Hash([1; 32]), 0)), 0);
         // Behind segments that cleanup has removed, the first one kept begins anywhere in the chain.
-        assert_eq!(ends(61_440, &commit(7, Hash([1; 32]), 61_440), true), 61_440 + 104);
-        assert_eq!(ends(61_440, &commit(7, Hash([1; 32]), 61_440), false), 61_440 + 104);
+        assert_eq!(ends(61_440, &commit(7, Hash([1; 32]), 61_440)), 61_440 + 104);
     }
 
     #[test]
     fn an_end_without_records_is_vouched_for_and_tells_where_its_commit_begins() {
-        let tail = scan(segment(61_440, &commit(7, Hash([1; 32]), 61_440)), false).unwrap();
+        let tail = scan(segment(61_440, &commit(7, Hash([1; 32]), 61_440))).unwrap();
         assert_eq!((tail.end.last_commit, tail.end.unvouched, tail.end.clean), (61_440, false, false));
         assert_eq!((tail.end.next.number, tail.records, tail.is_empty), (8, 0, false));
         let clean = CommitRecord { clean: true, ..commit(7, Hash([1; 32]), 61_440) };
-        assert!(scan(segment(61_440, &clean), false).unwrap().end.clean);
+        assert!(scan(segment(61_440, &clean)).unwrap().end.clean);
     }
 }
