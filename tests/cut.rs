@@ -41,7 +41,10 @@ impl Torn {
 
     fn recover(&self) -> RecoveryReport {
         let writer = JournalWriter::open_simulated(&self.disk, self.options.clone()).expect("a torn end");
-        writer.recovery_report().clone()
+        let report = writer.recovery_report().clone();
+        // A close would write behind the end.
+        self.disk.process_kill();
+        report
     }
 
     fn dirty_end(&self) -> usize {
@@ -61,11 +64,7 @@ impl Torn {
         assert!(copy == self.before[copied..end], "{name} is not what was cut");
         let after = self.disk.content(&self.segment).expect("the segment");
         assert_eq!(after.len(), self.before.len(), "the segment's length changed");
-        let written = HEADER + 1;
-        assert!(
-            after[..HEADER] == self.before[..HEADER]
-                && after[cut.max(written)..].iter().all(|byte| *byte == 0)
-        );
+        assert!(after[cut..].iter().all(|byte| *byte == 0), "something is left of what was cut");
         let again = self.recover();
         assert_eq!((again.verdict, again.bytes_cut), (Verdict::Clean, 0));
         report

@@ -339,6 +339,7 @@ fn a_close_that_fails_hides_nothing_from_the_readers_of_its_process() {
                 (0..3).map(|number| writer.append(&payload(number)).expect("an append")).collect();
             disk.fail_operation(fails_at, EIO, Failure::Once);
             failed += u64::from(writer.close().is_err());
+            disk.clear_faults();
             for (number, receipt) in (0..).zip(&receipts) {
                 let found = reader.read(receipt.offset);
                 let found =

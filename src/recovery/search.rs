@@ -51,15 +51,20 @@ pub(super) fn search(segment: &SegmentFile, from: u64, bad: u64) -> Result<Rest>
     Ok(rest)
 }
 
+/// Goes by the sectors of the file, whatever offset `own` begins at: each of them arrived whole or not at all.
 fn note_dirty(own: &[u8], at: u64, rest: &mut Rest, pending_zero: &mut bool) {
-    for (index, sector) in own.chunks(SECTOR_BYTES).enumerate() {
-        if is_zero(sector) {
-            *pending_zero = true;
-            continue;
+    let head = SECTOR_BYTES - usize::try_from(at % SECTOR_BYTES as u64).unwrap_or(0);
+    let (first, others) = own.split_at(head.min(own.len()));
+    let mut start = at;
+    for sector in std::iter::once(first).chain(others.chunks(SECTOR_BYTES)) {
+        match sector.iter().rposition(|byte| *byte != 0) {
+            None => *pending_zero = true,
+            Some(last) => {
+                rest.zero_sector |= std::mem::take(pending_zero);
+                rest.dirty_end = Some(start + last as u64 + 1);
+            }
         }
-        rest.zero_sector |= std::mem::take(pending_zero);
-        let last = sector.iter().rposition(|byte| *byte != 0).unwrap_or(0);
-        rest.dirty_end = Some(at + (index * SECTOR_BYTES + last + 1) as u64);
+        start += sector.len() as u64;
     }
 }
 

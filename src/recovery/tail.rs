@@ -238,8 +238,8 @@ pub(super) fn last_written(
 #[cfg(all(test, feature = "sim"))]
 mod tests {
     use super::*;
+    use crate::disk::Folder;
     use crate::disk::sim::SimDisk;
-    use crate::disk::{Disk, Folder};
     use crate::format::file_name;
     use crate::position::JournalId;
 
