@@ -235,7 +235,8 @@ pub(super) fn last_written(
     Ok(0)
 }
 
-#[cfg(all(test, feature = "sim"))]
+#[cfg(test)]
+#[cfg(feature = "sim")]
 mod tests {
     use super::*;
     use crate::disk::Folder;
