@@ -5,12 +5,14 @@
 
 mod batch;
 mod error;
+mod journaled;
 mod kv;
 mod mem;
 mod range;
 
 pub use batch::{BatchOp, WriteBatch};
 pub use error::{StoreError, StoreResult};
+pub use journaled::JournaledStore;
 pub use kv::{Entry, KvStore, Scan, Written};
 pub use mem::MemStore;
 pub use range::{Direction, KeyRange};
