@@ -32,8 +32,8 @@ pub use recovery::{
 pub use segment::manager::{SegmentInfo, SegmentManager};
 #[cfg(feature = "store")]
 pub use store::{
-    BatchOp, Direction, Entry, JournaledStore, KeyRange, KvStore, MemStore, Scan, StoreError, StoreResult,
-    WriteBatch, Written,
+    BatchOp, Direction, Entry, HybridOptions, HybridReader, HybridStore, JournaledStore, KeyRange, KvStore,
+    MemStore, Scan, StoreError, StoreResult, WriteBatch, Written,
 };
 
 /// The simulated disk of ringwal's own tests; outside the semver promise.

@@ -70,6 +70,11 @@ pub(crate) trait ReadDisk: Send + Sync + Debug {
     /// Opens a regular file for reading. Links are not followed and special files are refused (`InvalidInput`).
     fn open_read(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn ReadFile>>;
 
+    /// The file as the system gives it, for a database that does its own reading; opened under the rules of `open_read`.
+    /// `None` where there are no real files.
+    #[cfg(feature = "store")]
+    fn lend_read(&self, folder: Folder, name: &str) -> io::Result<Option<std::fs::File>>;
+
     /// Maps the first block of a file that several processes share; writable where the file permits it.
     /// A file shorter than one block is refused (`InvalidData`).
     fn open_page(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn SharedPage>>;
@@ -83,6 +88,10 @@ pub(crate) trait Disk: ReadDisk {
     /// Opens an existing regular file for reading and writing, under the same rules as `open_read`. A file with more
     /// than one name (hard links) is refused (`InvalidInput`): a write through one name would change the other.
     fn open_write(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn WriteFile>>;
+
+    /// As `lend_read`, for a database that writes too; opened under the rules of `open_write`.
+    #[cfg(feature = "store")]
+    fn lend_write(&self, folder: Folder, name: &str) -> io::Result<Option<std::fs::File>>;
 
     /// Creates a file, mode 0600. A name that exists is `AlreadyExists`. The name is durable after `sync_folder`.
     fn create(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn WriteFile>>;

@@ -59,6 +59,10 @@ pub struct Journal {
     forks: u32,
 }
 
+/// A record that is hashed and not handed over yet.
+#[derive(Debug)]
+pub(crate) struct Hashed(Queued);
+
 /// What the commit thread tells of the writer that it opened.
 #[derive(Debug)]
 struct Opened {
@@ -93,6 +97,14 @@ impl Journal {
         let disk = disk.disk();
         let driver = Driver { single_thread: true, background: true };
         options.check()?;
+        Self::start(options, move |options| JournalWriter::open_on(disk, options, driver))
+    }
+
+    /// Opens the journal on a disk that is open already; without `background`, segments are prepared by the commit
+    /// thread itself.
+    #[cfg(feature = "store")]
+    pub(crate) fn open_on(disk: Arc<dyn Disk>, options: Options, background: bool) -> Result<Self> {
+        let driver = Driver { single_thread: true, background };
         Self::start(options, move |options| JournalWriter::open_on(disk, options, driver))
     }
 
@@ -169,10 +181,18 @@ impl Journal {
     /// # Errors
     /// As [`append`](Self::append); failures of the device come with the ticket.
     pub fn submit(&self, payload: impl Into<Vec<u8>>) -> Result<Ticket> {
-        let payload = payload.into();
-        self.check_fork()?;
+        self.submit_hashed(self.hash(payload.into())?)
+    }
+
+    /// The first half of [`submit`](Self::submit), for callers that submit under a lock: checks and hashes.
+    pub(crate) fn hash(&self, payload: Vec<u8>) -> Result<Hashed> {
         check_sizes([payload.len()].into_iter(), &self.options)?;
-        let record = queued(payload, false);
+        Ok(Hashed(queued(payload, false)))
+    }
+
+    /// The second half: hands the record over.
+    pub(crate) fn submit_hashed(&self, Hashed(record): Hashed) -> Result<Ticket> {
+        self.check_fork()?;
         let hash = record.header.hash();
         let slot = Arc::new(Slot::new(&self.queue.rounds, record));
         self.queue.send(Request::Append { promise: Promise::new(&slot) })?;

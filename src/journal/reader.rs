@@ -85,6 +85,16 @@ impl JournalReader {
         Ok(Self::new(disk, segments, durable, floor))
     }
 
+    /// The identity of the journal on `disk`, by its segments' headers alone; `None` where there is none yet.
+    #[cfg(feature = "store")]
+    pub(crate) fn identity_on(disk: &dyn ReadDisk) -> Result<Option<JournalId>> {
+        if crate::segment::manager::list_bases(disk)?.is_empty() {
+            return Ok(None);
+        }
+        let floor = state::read_floor(disk)?.map_or(0, |floor| floor.offset);
+        Ok(Some(SegmentManager::load_sound(disk, floor, None)?.journal_id()))
+    }
+
     pub(super) fn of_writer(
         disk: Arc<dyn ReadDisk>,
         watermark: Arc<Watermark>,

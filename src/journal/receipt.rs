@@ -1,5 +1,7 @@
 //! What a caller gets: receipts for what was appended, and records that were read.
 
+#[cfg(feature = "store")]
+use crate::format::record::RECORD_HEADER_BYTES;
 use crate::position::{Hash, Offset};
 
 /// The acknowledgement of one record: it is on stable storage at this offset, with this content.
@@ -10,6 +12,15 @@ pub struct Receipt {
     pub offset: Offset,
     /// blake3 of the payload.
     pub hash: Hash,
+}
+
+impl Receipt {
+    /// Where the record with a payload of so many bytes ends.
+    #[cfg(feature = "store")]
+    pub(crate) fn end(&self, payload_bytes: usize) -> Offset {
+        let bytes = (RECORD_HEADER_BYTES + payload_bytes) as u64;
+        self.offset.checked_add(bytes).expect("a record lies inside the address space")
+    }
 }
 
 /// A record that was read, with a payload of its own.

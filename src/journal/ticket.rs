@@ -31,6 +31,12 @@ impl Ticket {
         self.receipt(self.slot.wait())
     }
 
+    /// As [`wait`](Self::wait), for tickets that several look at.
+    #[cfg(feature = "store")]
+    pub(crate) fn wait_shared(&self) -> Result<Receipt> {
+        self.receipt(self.slot.wait())
+    }
+
     /// Waits at most `patience`; `None` when the record was not known to be durable by then.
     ///
     /// # Errors

@@ -1,6 +1,10 @@
 //! What a store answers instead of what was asked for.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use crate::error::Error;
+use crate::position::{JournalId, Offset};
 
 /// The result of most calls on a store.
 pub type StoreResult<T> = std::result::Result<T, StoreError>;
@@ -33,5 +37,138 @@ pub enum StoreError {
         bytes: u64,
         /// The limit.
         max: u64,
+    },
+
+    /// The store was opened for reading only.
+    #[error("the store is open for reading only; `HybridStore::open` opens it for writing")]
+    ReadOnly,
+
+    /// The index could not be read or written.
+    #[error(
+        "{}: cannot {operation} the index: {source}; nothing acknowledged is lost, it stands in the journal: reopen the store",
+        path.display()
+    )]
+    Index {
+        /// The index file.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// The answer.
+        #[source]
+        source: Arc<dyn std::error::Error + Send + Sync>,
+    },
+
+    /// The index file is damaged, or is no index. The journal is untouched.
+    #[error(
+        "{}: the index is damaged ({reason}); make it anew from the journal with `HybridStore::rebuild_index`, which \
+         works while the journal holds everything, or restore the store from a backup",
+        path.display()
+    )]
+    IndexDamaged {
+        /// The index file.
+        path: PathBuf,
+        /// How the damage shows.
+        reason: String,
+    },
+
+    /// There is no index, and the journal alone does not hold everything any more.
+    #[error(
+        "{}: there is no index, and the journal is kept from offset {floor} on only; restore the index from a backup",
+        path.display()
+    )]
+    IndexMissing {
+        /// The index file.
+        path: PathBuf,
+        /// The lowest offset that the journal keeps.
+        floor: Offset,
+    },
+
+    /// The index was made by a later version of ringwal.
+    #[error(
+        "{}: the index has format {found}, the newest that this version knows is {newest}; use a newer ringwal",
+        path.display()
+    )]
+    IndexUnsupported {
+        /// The index file.
+        path: PathBuf,
+        /// The format found.
+        found: u64,
+        /// The newest that is known.
+        newest: u64,
+    },
+
+    /// The index belongs to another journal.
+    #[error(
+        "{}: the index belongs to journal {found}, this store's journal is {expected}; put the right journal and index \
+         together, or make the index anew with `HybridStore::rebuild_index`",
+        path.display()
+    )]
+    IndexOfAnotherJournal {
+        /// The index file.
+        path: PathBuf,
+        /// The store's journal.
+        expected: JournalId,
+        /// The journal that the index belongs to.
+        found: JournalId,
+    },
+
+    /// The index holds writes that the journal has lost.
+    #[error(
+        "{}: the index holds what was written below offset {applied}, the journal ends at {durable_end}: it has lost \
+         acknowledged writes; restore the journal from a backup, or go on without them with \
+         `HybridStore::rebuild_index`",
+        path.display()
+    )]
+    IndexAhead {
+        /// The index file.
+        path: PathBuf,
+        /// What the index holds: everything below.
+        applied: Offset,
+        /// Where the journal ends.
+        durable_end: Offset,
+    },
+
+    /// The journal has removed writes that the index does not hold.
+    #[error(
+        "{}: the index holds what was written below offset {applied}, the journal is kept from offset {floor} on: what \
+         lies between is in neither; restore a later index from a backup",
+        path.display()
+    )]
+    IndexGap {
+        /// The index file.
+        path: PathBuf,
+        /// What the index holds: everything below.
+        applied: Offset,
+        /// The lowest offset that the journal keeps.
+        floor: Offset,
+    },
+
+    /// The index was not closed in order and nobody has opened it for writing since; a reader cannot put it in order.
+    #[error(
+        "{}: the store's last writer did not close it; open it for writing once, which puts the index in order",
+        path.display()
+    )]
+    IndexNotClosed {
+        /// The index file.
+        path: PathBuf,
+    },
+
+    /// The journal record at the offset is not the write batch of a store.
+    #[error(
+        "the journal record at offset {offset} is not a write batch; this journal is not the store's alone, or was \
+         written by a later version of ringwal"
+    )]
+    NotABatch {
+        /// Where the record stands.
+        offset: Offset,
+    },
+
+    /// A checkpoint failed. What was acknowledged is durable in the journal; writes go on until the memory for them is
+    /// used up. Reopen the store, which reads what the index really holds.
+    #[error("a checkpoint failed and the store must be reopened; the first cause was: {first}")]
+    CheckpointFailed {
+        /// The first cause.
+        #[source]
+        first: Arc<Self>,
     },
 }

@@ -5,6 +5,7 @@
 
 mod batch;
 mod error;
+mod hybrid;
 mod journaled;
 mod kv;
 mod mem;
@@ -12,6 +13,7 @@ mod range;
 
 pub use batch::{BatchOp, WriteBatch};
 pub use error::{StoreError, StoreResult};
+pub use hybrid::{HybridOptions, HybridReader, HybridStore};
 pub use journaled::JournaledStore;
 pub use kv::{Entry, KvStore, Scan, Written};
 pub use mem::MemStore;

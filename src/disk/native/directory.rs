@@ -86,6 +86,16 @@ impl NativeDisk {
         Ok(file)
     }
 
+    /// Opens a regular file that has no other name, for writing.
+    fn open_single(&self, folder: Folder, name: &str) -> io::Result<File> {
+        let file = self.open_file(folder, name, libc::O_RDWR)?;
+        let names = file.metadata()?.nlink();
+        if names != 1 {
+            return Err(invalid(format!("has {names} names (hard links); a write would change them all")));
+        }
+        Ok(file)
+    }
+
     /// The same file once more, past the page cache; `None` where that is not possible.
     fn open_direct(&self, folder: Folder, name: &str, file: &File) -> io::Result<Option<File>> {
         if !direct::is_possible(file) {
@@ -136,6 +146,11 @@ impl ReadDisk for NativeDisk {
         Ok(Arc::new(NativeFile::for_reading(file)))
     }
 
+    #[cfg(feature = "store")]
+    fn lend_read(&self, folder: Folder, name: &str) -> io::Result<Option<File>> {
+        self.open_file(folder, name, libc::O_RDONLY).map(Some)
+    }
+
     /// A file with more than one name (a journal copied with hard links, say) is mapped for reading only, so that
     /// looking at the copy does not change the original.
     fn open_page(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn SharedPage>> {
@@ -159,12 +174,13 @@ impl ReadDisk for NativeDisk {
 }
 
 impl Disk for NativeDisk {
+    #[cfg(feature = "store")]
+    fn lend_write(&self, folder: Folder, name: &str) -> io::Result<Option<File>> {
+        self.open_single(folder, name).map(Some)
+    }
+
     fn open_write(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn WriteFile>> {
-        let file = self.open_file(folder, name, libc::O_RDWR)?;
-        let names = file.metadata()?.nlink();
-        if names != 1 {
-            return Err(invalid(format!("has {names} names (hard links); a write would change them all")));
-        }
+        let file = self.open_single(folder, name)?;
         let direct = self.open_direct(folder, name, &file)?;
         Ok(Arc::new(NativeFile::for_writing(file, direct)))
     }

@@ -66,6 +66,11 @@ impl ReadDisk for SimHandle {
         Ok(Arc::new(self.open(folder, name)?.1))
     }
 
+    #[cfg(feature = "store")]
+    fn lend_read(&self, _folder: Folder, _name: &str) -> io::Result<Option<std::fs::File>> {
+        Ok(None)
+    }
+
     fn open_page(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn SharedPage>> {
         let mut state = self.shared.lock();
         state.begin_whole(self.boot)?;
@@ -82,6 +87,11 @@ impl ReadDisk for SimHandle {
 }
 
 impl Disk for SimHandle {
+    #[cfg(feature = "store")]
+    fn lend_write(&self, _folder: Folder, _name: &str) -> io::Result<Option<std::fs::File>> {
+        Ok(None)
+    }
+
     fn open_write(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn WriteFile>> {
         let (inode, file) = self.open(folder, name)?;
         let names = self.shared.lock().names.files().filter(|(_, _, other)| *other == inode).count();

@@ -1,0 +1,99 @@
+//! Checkpoints: the memory table goes into the index, then the store's cursor moves, then the journal is cleaned up.
+//!
+//! Guarantees: the cursor is never ahead of the index; writers and readers go on meanwhile; after an index commit that
+//! failed nothing is written to the index any more, and nothing is lost: memory and the journal have it. Must not know:
+//! how a batch becomes durable.
+
+use std::sync::{Arc, PoisonError};
+
+use super::core::{Core, checkpoint_failed};
+use super::index::{Index, IndexState};
+use super::table::Table;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::journal::{CursorKind, Cursors};
+use crate::position::Offset;
+use crate::store::error::StoreResult;
+
+/// The store's own cursor: everything below is in the index.
+pub(super) const CURSOR: &str = "store";
+
+/// What only a checkpoint touches.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// `None` when the store is closed.
+    pub(super) index: Option<Index>,
+    pub(super) cursors: Cursors,
+    /// Where the cursor stands.
+    pub(super) cursor: u64,
+    /// The directory of the index is open, and with it what its path leads to.
+    pub(super) _store: Arc<dyn Disk>,
+}
+
+impl Core {
+    /// Brings everything that is in view into the index.
+    pub(super) fn checkpoint(&self) -> StoreResult<()> {
+        let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failed) = self.memory.failure() {
+            return Err(failed);
+        }
+        let index = checkpoints.index.as_ref().ok_or(Error::Closed)?;
+        let id = self.journal.journal_id();
+        if let Some((frozen, applied, bytes)) = self.freeze() {
+            let brought = index.apply(&frozen, IndexState { id, applied }).and_then(|()| index.generation());
+            let generation = match brought {
+                Ok(generation) => Arc::new(generation),
+                Err(error) => {
+                    // The frozen table stays in view: whether the index has it is not known.
+                    let error = checkpoint_failed(error);
+                    self.memory.fail(error.clone());
+                    return Err(error);
+                }
+            };
+            let outdated = {
+                let mut view = self.write_view();
+                (std::mem::replace(&mut view.index, generation), view.frozen.take())
+            };
+            // Takes a while for a large table.
+            drop((outdated, frozen));
+            self.memory.give_back(bytes);
+        }
+        let applied = self.read_view().index.state().applied;
+        checkpoints.clean_up(self, applied)
+    }
+
+    /// Makes the active table the frozen one; `None` when it is empty.
+    fn freeze(&self) -> Option<(Table, u64, usize)> {
+        let mut view = self.write_view();
+        if view.active.is_empty() {
+            return None;
+        }
+        assert!(view.frozen.is_none(), "two checkpoints at the same time");
+        let frozen = std::mem::replace(&mut view.active, Table::new());
+        view.frozen = Some(frozen.clone());
+        // With the view held: what is applied later counts for the next table.
+        Some((frozen, view.end, self.memory.freeze()))
+    }
+
+    /// What the checkpoint thread does until the store closes.
+    pub(super) fn checkpoint_when_due(&self) {
+        while self.memory.wait_for_work() {
+            // A failure is told to writers that find no room, to `flush` and to `close`. Where only the cleanup behind
+            // the checkpoint failed, the next one does it again.
+            let _ = self.checkpoint();
+        }
+    }
+}
+
+impl Checkpoints {
+    /// Moves the cursor up to what is in the index, and has the journal remove what nobody needs.
+    fn clean_up(&mut self, core: &Core, applied: u64) -> StoreResult<()> {
+        if core.keep_journal || self.cursor >= applied {
+            return Ok(());
+        }
+        self.cursors.set(CURSOR, Offset::new(applied), CursorKind::Pinned)?;
+        self.cursor = applied;
+        core.journal.cleanup()?;
+        Ok(())
+    }
+}

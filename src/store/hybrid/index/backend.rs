@@ -1,0 +1,102 @@
+//! Where the index' bytes lie: a real file through redb's own back end, or the simulated disk.
+//!
+//! Guarantees: the file is opened by `disk`, under its rules: regular, no links, mode 0600, one name.
+
+use std::io;
+
+use redb::backends::FileBackend;
+use redb::{Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase};
+
+use crate::disk::{Disk, Folder, ReadDisk};
+
+/// The index.
+pub(in crate::store::hybrid) const INDEX: &str = "index.redb";
+/// An index that is being made: it gets its name when it is whole.
+pub(in crate::store::hybrid) const UNFINISHED: &str = "index.redb.new";
+
+/// Opens the file for the one writer. A real file can be read by other processes at the same time; the simulated disk
+/// has no locks on ranges, which that needs. The outer error is the file's, the inner one redb's.
+pub(super) fn open_write(
+    disk: &dyn Disk,
+    name: &str,
+    builder: &mut Builder,
+) -> io::Result<Result<Database, DatabaseError>> {
+    match disk.lend_write(Folder::Root, name)? {
+        Some(file) => {
+            builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+            Ok(FileBackend::new(file).and_then(|backend| builder.create_with_backend(backend)))
+        }
+        None => simulated::open(disk, name, builder),
+    }
+}
+
+/// Opens the file for one who only reads.
+pub(super) fn open_read(
+    disk: &dyn ReadDisk,
+    name: &str,
+    builder: &mut Builder,
+) -> io::Result<Result<ReadOnlyDatabase, DatabaseError>> {
+    let file = disk.lend_read(Folder::Root, name)?.ok_or(io::ErrorKind::Unsupported)?;
+    builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+    Ok(FileBackend::new(file).and_then(|backend| builder.open_read_only_with_backend(backend)))
+}
+
+#[cfg(not(feature = "sim"))]
+mod simulated {
+    use super::{Builder, Database, DatabaseError, Disk, io};
+
+    pub(super) fn open(
+        _disk: &dyn Disk,
+        _name: &str,
+        _builder: &Builder,
+    ) -> io::Result<Result<Database, DatabaseError>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(feature = "sim")]
+mod simulated {
+    use std::sync::Arc;
+
+    use redb::StorageBackend;
+
+    use super::{Builder, Database, DatabaseError, Disk, Folder, io};
+    use crate::disk::WriteFile;
+
+    pub(super) fn open(
+        disk: &dyn Disk,
+        name: &str,
+        builder: &Builder,
+    ) -> io::Result<Result<Database, DatabaseError>> {
+        let file = disk.open_write(Folder::Root, name)?;
+        Ok(builder.create_with_backend(SimulatedFile(file)))
+    }
+
+    #[derive(Debug)]
+    struct SimulatedFile(Arc<dyn WriteFile>);
+
+    impl StorageBackend for SimulatedFile {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
+            if self.0.read_at(into, position)? < into.len() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            Ok(())
+        }
+
+        fn set_len(&self, bytes: u64) -> io::Result<()> {
+            self.0.allocate(bytes).map(drop)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.0.sync()
+        }
+
+        fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
+            self.0.write_at(bytes, position)
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! One moment's state of the index, for those who read.
+
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{
+    AccessGuard, Builder, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
+    TableDefinition, TableError,
+};
+
+use super::backend::{INDEX, open_read};
+use super::errors::{damaged, guarded, not_opened};
+use crate::disk::{Folder, ReadDisk};
+use crate::error::Error;
+use crate::position::JournalId;
+use crate::store::error::{StoreError, StoreResult};
+use crate::store::kv::Entry;
+use crate::store::range::{Direction, KeyRange};
+
+pub(super) const ENTRIES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("entries");
+pub(super) const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
+pub(super) const STATE_KEY: &str = "state";
+/// Format, journal id, applied.
+const STATE_BYTES: usize = 8 + 16 + 8;
+const FORMAT: u64 = 1;
+const ORIGIN_BYTES: usize = 8;
+
+/// What an index says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store::hybrid) struct IndexState {
+    pub(in crate::store::hybrid) id: JournalId,
+    /// Everything that the journal holds below is in the index, nothing else is.
+    pub(in crate::store::hybrid) applied: u64,
+}
+
+impl IndexState {
+    pub(super) fn encode(&self) -> [u8; STATE_BYTES] {
+        let mut bytes = [0; STATE_BYTES];
+        bytes[..8].copy_from_slice(&FORMAT.to_le_bytes());
+        bytes[8..24].copy_from_slice(&self.id.0);
+        bytes[24..].copy_from_slice(&self.applied.to_le_bytes());
+        bytes
+    }
+
+    fn decode(path: &Path, bytes: &[u8]) -> StoreResult<Self> {
+        let format = bytes.first_chunk().map(|format| u64::from_le_bytes(*format));
+        let format = format.ok_or_else(|| damaged(path, "it does not say what format it has"))?;
+        if format != FORMAT {
+            return Err(StoreError::IndexUnsupported {
+                path: path.to_owned(),
+                found: format,
+                newest: FORMAT,
+            });
+        }
+        let bytes: &[u8; STATE_BYTES] =
+            bytes.try_into().map_err(|_| damaged(path, "what it says of itself has another length"))?;
+        let (mut id, mut applied) = ([0; 16], [0; 8]);
+        id.copy_from_slice(&bytes[8..24]);
+        applied.copy_from_slice(&bytes[24..]);
+        Ok(Self { id: JournalId(id), applied: u64::from_le_bytes(applied) })
+    }
+}
+
+/// An index as it was at one moment. While it is held, redb does not use its pages for anything else.
+pub(in crate::store::hybrid) struct Generation {
+    path: Arc<PathBuf>,
+    /// `None`: an index without entries, for a reader of a store that has no index yet.
+    entries: Option<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    state: IndexState,
+}
+
+impl Generation {
+    pub(super) fn of(path: &Arc<PathBuf>, transaction: &ReadTransaction) -> StoreResult<Self> {
+        let state = guarded(path, "read", || {
+            let state = match transaction.open_table(STATE) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+                table => table?.get(STATE_KEY)?,
+            };
+            Ok::<_, redb::Error>(state.map(|state| IndexState::decode(path, state.value())))
+        })?;
+        let state = state.ok_or_else(|| damaged(path, "it does not say what it is"))??;
+        let entries = guarded(path, "read", || transaction.open_table(ENTRIES))?;
+        Ok(Self { path: Arc::clone(path), entries: Some(entries), state })
+    }
+
+    /// What there is before the first checkpoint.
+    pub(in crate::store::hybrid) fn empty(path: PathBuf, id: JournalId) -> Self {
+        Self { path: Arc::new(path), entries: None, state: IndexState { id, applied: 0 } }
+    }
+
+    pub(in crate::store::hybrid) fn state(&self) -> IndexState {
+        self.state
+    }
+
+    /// The value of the key and where it came from.
+    pub(in crate::store::hybrid) fn get(&self, key: &[u8]) -> StoreResult<Option<(Vec<u8>, u64)>> {
+        let Some(entries) = &self.entries else { return Ok(None) };
+        let Some(found) = guarded(&self.path, "read", || entries.get(key))? else { return Ok(None) };
+        let (origin, value) = self.parted(found.value())?;
+        Ok(Some((value.to_vec(), origin)))
+    }
+
+    pub(in crate::store::hybrid) fn rows(
+        self: &Arc<Self>,
+        range: &KeyRange,
+        direction: Direction,
+    ) -> StoreResult<Rows> {
+        let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (range.lower(), range.upper());
+        let range = match &self.entries {
+            Some(entries) => Some(guarded(&self.path, "read", || entries.range::<&[u8]>(bounds))?),
+            None => None,
+        };
+        let mut rows = Rows { generation: Arc::clone(self), range, direction, next: None };
+        rows.skip()?;
+        Ok(rows)
+    }
+
+    fn parted<'a>(&self, stored: &'a [u8]) -> StoreResult<(u64, &'a [u8])> {
+        let (origin, value) = stored
+            .split_first_chunk::<ORIGIN_BYTES>()
+            .ok_or_else(|| damaged(&self.path, "an entry without its origin"))?;
+        Ok((u64::from_le_bytes(*origin), value))
+    }
+}
+
+impl std::fmt::Debug for Generation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Generation").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+/// What an entry's value looks like in the index.
+pub(super) fn stored(into: &mut Vec<u8>, origin: u64, value: &[u8]) {
+    into.clear();
+    into.extend_from_slice(&origin.to_le_bytes());
+    into.extend_from_slice(value);
+}
+
+type Guard = AccessGuard<'static, &'static [u8]>;
+
+/// The entries of a range, read as they are asked for.
+pub(in crate::store::hybrid) struct Rows {
+    generation: Arc<Generation>,
+    range: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
+    direction: Direction,
+    next: Option<(Guard, Guard)>,
+}
+
+impl Rows {
+    /// The key of the next entry.
+    pub(in crate::store::hybrid) fn peek(&self) -> Option<&[u8]> {
+        self.next.as_ref().map(|(key, _)| key.value())
+    }
+
+    /// The next entry, with bytes of its own.
+    pub(in crate::store::hybrid) fn entry(&self) -> StoreResult<Option<Entry>> {
+        let Some((key, value)) = &self.next else { return Ok(None) };
+        let (_, value) = self.generation.parted(value.value())?;
+        Ok(Some(Entry::new(key.value().to_vec(), value.to_vec())))
+    }
+
+    /// Goes over the next entry.
+    pub(in crate::store::hybrid) fn skip(&mut self) -> StoreResult<()> {
+        let Some(range) = &mut self.range else { return Ok(()) };
+        self.next = guarded(&self.generation.path, "read", || match self.direction {
+            Direction::Forward => range.next().transpose(),
+            Direction::Reverse => range.next_back().transpose(),
+        })?;
+        Ok(())
+    }
+}
+
+/// The index for a process that only reads, beside a writer or without one.
+pub(in crate::store::hybrid) struct IndexReader {
+    path: Arc<PathBuf>,
+    database: ReadOnlyDatabase,
+}
+
+impl IndexReader {
+    /// `None` where there is no index.
+    pub(in crate::store::hybrid) fn open(
+        disk: &dyn ReadDisk,
+        cache_bytes: usize,
+    ) -> StoreResult<Option<Self>> {
+        let path = Arc::new(disk.path(Folder::Root, INDEX));
+        let mut builder = Builder::new();
+        builder.set_cache_size(cache_bytes);
+        let opened = guarded(&path, "open", || Ok::<_, redb::Error>(open_read(disk, INDEX, &mut builder)))?;
+        let database = match opened {
+            Ok(opened) => opened.map_err(|error| not_opened(&path, error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(Error::io("open", &**path, source).into()),
+        };
+        Ok(Some(Self { path, database }))
+    }
+
+    /// The index as the last checkpoint left it.
+    pub(in crate::store::hybrid) fn generation(&self) -> StoreResult<Generation> {
+        let transaction = guarded(&self.path, "read", || self.database.begin_read())?;
+        Generation::of(&self.path, &transaction)
+    }
+}
+
+impl std::fmt::Debug for IndexReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("IndexReader").field("path", &self.path).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,232 @@
+//! Opening: index and journal are brought together, or refused with what to do.
+//!
+//! Guarantees: an index that does not fit its journal is never used; nothing is changed in a store that is refused, but
+//! for what the journal's own recovery does; the memory bound holds while the journal is replayed. Must not know: the
+//! handle.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::{Duration, Instant};
+
+use super::batch_record::places;
+use super::checkpoint::{CURSOR, Checkpoints};
+use super::core::{Core, Queue};
+use super::index::{Generation, INDEX, Index, IndexState, UNFINISHED};
+use super::memory::Memory;
+use super::options::HybridOptions;
+use super::table::Table;
+use super::view::View;
+use super::write::cost;
+use crate::disk::{Disk, Folder};
+use crate::error::Error;
+use crate::journal::{CursorKind, Cursors, Journal, JournalReader, Receipt};
+use crate::position::Offset;
+use crate::store::error::{StoreError, StoreResult};
+
+/// A living writer does not go away; one that was killed gives the index back within milliseconds.
+const LOCK_PATIENCE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The store's two directories.
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Holds the index.
+    pub(super) store: Arc<dyn Disk>,
+    pub(super) journal: Arc<dyn Disk>,
+}
+
+/// Where the entries come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// The index, and the journal behind it; the journal alone where there is no index and it holds everything.
+    Index,
+    /// The journal alone; the index is made anew.
+    Journal,
+}
+
+pub(super) fn open(places: &Places, options: &HybridOptions, start: Start) -> StoreResult<Core> {
+    options.check()?;
+    let found = match start {
+        Start::Index => open_index(places, options)?,
+        Start::Journal => None,
+    };
+    let mut journal_options = options.journal_options();
+    if let Some((_, state)) = &found {
+        check_identity(places, *state)?;
+        let known = journal_options.known_durable_below.get().max(state.applied);
+        journal_options = journal_options.known_durable_below(Offset::new(known)).create(false);
+    }
+    let batch_bytes_max = journal_options.payload_limit();
+    let journal = Journal::open_on(Arc::clone(&places.journal), journal_options, options.background)?;
+    let (reader, cursors) = (journal.reader(), journal.cursors());
+    let floor = reader.floor()?;
+    let (mut index, state, is_new) = match found {
+        Some((index, state)) => {
+            check_fit(&index, state, &journal, floor)?;
+            (index, state, false)
+        }
+        None => {
+            let path = places.store.path(Folder::Root, INDEX);
+            if floor > Offset::ZERO {
+                return Err(StoreError::IndexMissing { path, floor });
+            }
+            let state = IndexState { id: journal.journal_id(), applied: 0 };
+            (Index::make(&*places.store, options.index_cache_bytes, state)?, state, true)
+        }
+    };
+    // Before anything can be appended: retention must find the cursor.
+    let cursor = pin(&cursors, if options.keep_journal { floor.get() } else { state.applied })?;
+    let (view, bytes) = replay(&reader, &index, options)?;
+    if is_new {
+        index.name(&*places.store)?;
+    } else {
+        // A rebuild that was not finished; where it cannot be removed, the next one will try.
+        let _ = places.store.remove(Folder::Root, UNFINISHED);
+    }
+    let store = Arc::clone(&places.store);
+    // Replayed with smaller options than it was written with, a single batch can be larger than the bound.
+    let memory = Memory::new(options.memory_bytes_max, options.checkpoint_bytes, options.checkpoint_interval);
+    memory.replayed(bytes);
+    Ok(Core {
+        journal,
+        reader,
+        batch_bytes_max,
+        background: options.background,
+        keep_journal: options.keep_journal,
+        checkpoints: Mutex::new(Checkpoints { index: Some(index), cursors, cursor, _store: store }),
+        apply: Mutex::new(()),
+        queue: Mutex::new(Queue { waiting: VecDeque::new(), submitted: 0 }),
+        dealt_with: AtomicU64::new(0),
+        view: RwLock::new(view),
+        memory,
+    })
+}
+
+/// The index and what it says of itself; `None` where there is none.
+fn open_index(places: &Places, options: &HybridOptions) -> StoreResult<Option<(Index, IndexState)>> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    let opened = loop {
+        match Index::open(&*places.store, options.index_cache_bytes, options.check_index) {
+            Err(StoreError::Journal(Error::Locked { path, .. })) => {
+                if Instant::now() >= deadline {
+                    let reader = JournalReader::open_on(Arc::clone(&places.journal).reader());
+                    let writer = reader.and_then(|reader| reader.writer()).ok().flatten();
+                    let holder = writer.and_then(|writer| writer.pid);
+                    return Err(Error::Locked { path, holder }.into());
+                }
+                // The kernel tells nobody that such a lock became free.
+                std::thread::sleep(PAUSE);
+            }
+            opened => break opened?,
+        }
+    };
+    let Some(index) = opened else { return Ok(None) };
+    let state = index.generation()?.state();
+    Ok(Some((index, state)))
+}
+
+/// Before the journal is opened: what the index knows counts as evidence in its recovery, so it must be of this journal.
+fn check_identity(places: &Places, state: IndexState) -> StoreResult<()> {
+    let path = places.store.path(Folder::Root, INDEX);
+    match JournalReader::identity_on(&*places.journal)? {
+        None => Err(Error::NotAJournal { directory: places.journal.path(Folder::Root, "") }.into()),
+        Some(id) if id != state.id => {
+            Err(StoreError::IndexOfAnotherJournal { path, expected: id, found: state.id })
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+fn check_fit(index: &Index, state: IndexState, journal: &Journal, floor: Offset) -> StoreResult<()> {
+    let (path, applied) = (index.path().clone(), Offset::new(state.applied));
+    let (expected, durable_end) = (journal.journal_id(), journal.durable_end());
+    if expected != state.id {
+        return Err(StoreError::IndexOfAnotherJournal { path, expected, found: state.id });
+    }
+    if applied > durable_end {
+        return Err(StoreError::IndexAhead { path, applied, durable_end });
+    }
+    if applied < floor {
+        return Err(StoreError::IndexGap { path, applied, floor });
+    }
+    Ok(())
+}
+
+/// Sees to it that the store's cursor is there and not above `wanted`; gives where it stands.
+fn pin(cursors: &Cursors, wanted: u64) -> StoreResult<u64> {
+    match cursors.get(CURSOR)? {
+        Some(cursor) if cursor.kind == CursorKind::Pinned && cursor.offset.get() <= wanted => {
+            Ok(cursor.offset.get())
+        }
+        _ => {
+            cursors.set(CURSOR, Offset::new(wanted), CursorKind::Pinned)?;
+            Ok(wanted)
+        }
+    }
+}
+
+/// Reads what the journal holds beyond the index into memory; where that is more than the bound, into the index.
+fn replay(reader: &JournalReader, index: &Index, options: &HybridOptions) -> StoreResult<(View, usize)> {
+    let generation = index.generation()?;
+    let IndexState { id, applied } = generation.state();
+    let mut view = View { active: Table::new(), frozen: None, index: Arc::new(generation), end: applied };
+    let mut used = 0;
+    let mut records = reader.iter_from(Offset::new(applied))?;
+    while let Some(replayed) = view.replay_next(reader, &mut records)? {
+        used += replayed;
+        if used > options.memory_bytes_max / 2 {
+            index.apply(&view.active, IndexState { id, applied: view.end })?;
+            view.index = Arc::new(index.generation()?);
+            view.active = Table::new();
+            used = 0;
+        }
+    }
+    Ok((view, used))
+}
+
+impl View {
+    /// What a reader sees before it has read anything of the journal.
+    pub(super) fn of(index: Generation) -> Self {
+        let end = index.state().applied;
+        Self { active: Table::new(), frozen: None, index: Arc::new(index), end }
+    }
+
+    /// Adds the next batch of the journal and gives what it takes in memory; `None` at the durable end.
+    pub(super) fn replay_next(
+        &mut self,
+        reader: &JournalReader,
+        records: &mut crate::journal::Records,
+    ) -> StoreResult<Option<usize>> {
+        let Some(record) = records.next_ref()? else { return Ok(None) };
+        let receipt = Receipt { offset: record.offset, hash: record.hash };
+        if !record.has_right_hash() {
+            reader.check_receipt(&receipt)?;
+        }
+        let offset = record.offset;
+        let ops = places(record.payload).ok_or(StoreError::NotABatch { offset })?.size_hint().0;
+        self.put(&receipt, &record.payload.into());
+        Ok(Some(cost(record.payload.len(), ops)))
+    }
+}
+
+/// The store's two directories on one simulated disk.
+#[cfg(feature = "sim")]
+pub(super) fn simulated(disk: &crate::disk::sim::SimDisk) -> Places {
+    Places { store: disk.disk(), journal: disk.disk() }
+}
+
+/// The store's two directories, made where the options say so.
+pub(super) fn directories(directory: &std::path::Path, create: bool) -> StoreResult<Places> {
+    let open = |path: &std::path::Path| {
+        crate::disk::native::NativeDisk::open_write(path, create)
+            .map_err(|source: io::Error| Error::io("open", path, source))
+    };
+    let store = open(directory)?;
+    let journal = open(&directory.join(JOURNAL))?;
+    Ok(Places { store, journal })
+}
+
+/// The journal's directory in the store's.
+pub(super) const JOURNAL: &str = "journal";

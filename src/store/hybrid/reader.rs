@@ -1,0 +1,176 @@
+//! `HybridReader`: a store for those who only read, beside the writer or without one.
+//!
+//! Guarantees: shows one moment's state, says which, and goes on only when told to; never shows what a power cut could
+//! take back; changes nothing. Must not know: the writer.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use super::core::{batch_at, is_possible};
+use super::index::{Generation, INDEX, IndexReader};
+use super::open::JOURNAL;
+use super::options::HybridOptions;
+use super::view::View;
+use crate::disk::native::NativeDisk;
+use crate::disk::{Folder, ReadDisk};
+use crate::error::Error;
+use crate::journal::{JournalReader, Receipt};
+use crate::position::Offset;
+use crate::store::batch::WriteBatch;
+use crate::store::error::{StoreError, StoreResult};
+use crate::store::journaled::JournaledStore;
+use crate::store::kv::{KvStore, Scan, Written};
+use crate::store::range::{Direction, KeyRange};
+
+/// While an index and the journal behind it are read, the writer can make a checkpoint and clean up; so often in a row is
+/// taken for damage.
+const TRIES: u32 = 100;
+
+/// A store open for reading. Shows the state of the moment when it was opened or [refreshed](Self::refresh) last: all
+/// that was durable then. Needs read permission only.
+///
+/// It keeps in memory what the writer has not checkpointed, so about as much as the writer does.
+#[derive(Debug)]
+pub struct HybridReader {
+    disk: Arc<dyn ReadDisk>,
+    journal: JournalReader,
+    /// `None` while there is none.
+    index: Mutex<Option<IndexReader>>,
+    view: RwLock<View>,
+}
+
+impl HybridReader {
+    /// Opens the store in `directory` as it is now.
+    ///
+    /// # Errors
+    /// What [`JournalReader::open`] answers; [`StoreError::IndexNotClosed`] after a writer that was killed, until the store
+    /// was opened for writing once; the refusals of [`HybridStore::open`](super::HybridStore::open).
+    pub fn open(directory: impl AsRef<Path>) -> StoreResult<Self> {
+        let directory = directory.as_ref();
+        let open = |path: &Path| {
+            NativeDisk::open_read(path).map_err(|source| StoreError::from(Error::io("open", path, source)))
+        };
+        let disk: Arc<dyn ReadDisk> = open(directory)?;
+        let journal = JournalReader::open_on(open(&directory.join(JOURNAL))?)?;
+        let path = disk.path(Folder::Root, INDEX);
+        let view = RwLock::new(View::of(Generation::empty(path, journal.journal_id())));
+        let this = Self { disk, journal, index: Mutex::new(None), view };
+        this.refresh()?;
+        Ok(this)
+    }
+
+    /// Goes on to the present: shows all that is durable now. Scans that were begun before are not disturbed.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open). What was shown before is shown still.
+    pub fn refresh(&self) -> StoreResult<Offset> {
+        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        for _ in 0..TRIES {
+            if index.is_none() {
+                *index = IndexReader::open(&*self.disk, HybridOptions::new().index_cache_bytes)?;
+            }
+            let generation = match &*index {
+                Some(index) => index.generation()?,
+                None => Generation::empty(self.disk.path(Folder::Root, INDEX), self.journal.journal_id()),
+            };
+            match self.view_on(generation) {
+                // The writer has made a checkpoint in between, and removed what was before it.
+                Err(StoreError::Journal(Error::BelowFloor { .. } | Error::MissingSegment { .. })) => {}
+                Err(error) => return Err(error),
+                Ok(view) => {
+                    let end = Offset::new(view.end);
+                    let outdated = {
+                        let mut shown = self.view.write().unwrap_or_else(PoisonError::into_inner);
+                        std::mem::replace(&mut *shown, view)
+                    };
+                    drop(outdated);
+                    return Ok(end);
+                }
+            }
+        }
+        let (path, floor) = (self.disk.path(Folder::Root, INDEX), self.journal.floor()?);
+        let applied = match &*index {
+            Some(index) => Offset::new(index.generation()?.state().applied),
+            None => return Err(StoreError::IndexMissing { path, floor }),
+        };
+        Err(StoreError::IndexGap { path, applied, floor })
+    }
+
+    /// The moment that is shown: every batch whose record stands below this offset, and no other.
+    #[must_use]
+    pub fn as_of(&self) -> Offset {
+        Offset::new(self.shown().end)
+    }
+
+    /// The index and what the journal holds beyond it.
+    fn view_on(&self, generation: Generation) -> StoreResult<View> {
+        let (state, expected) = (generation.state(), self.journal.journal_id());
+        let path = self.disk.path(Folder::Root, INDEX);
+        if state.id != expected {
+            return Err(StoreError::IndexOfAnotherJournal { path, expected, found: state.id });
+        }
+        let shown = self.shown();
+        let mut view = View::of(generation);
+        if shown.index.state() == state && shown.end >= view.end {
+            // No checkpoint since: only what is new is read.
+            view.active = shown.active;
+            view.end = shown.end;
+        }
+        let mut records = match self.journal.iter_from(Offset::new(view.end)) {
+            Err(Error::NotYetDurable { offset, durable_end }) => {
+                return Err(StoreError::IndexAhead { path, applied: offset, durable_end });
+            }
+            records => records?,
+        };
+        while view.replay_next(&self.journal, &mut records)?.is_some() {}
+        Ok(view)
+    }
+
+    fn shown(&self) -> View {
+        self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn look_up(&self, key: &[u8]) -> StoreResult<Option<(Vec<u8>, u64)>> {
+        if !is_possible(key) {
+            return Ok(None);
+        }
+        let found = self.view.read().unwrap_or_else(PoisonError::into_inner).look_up(key);
+        found.resolve(key)
+    }
+}
+
+impl KvStore for HybridReader {
+    fn get(&self, key: &[u8]) -> StoreResult<Option<Vec<u8>>> {
+        Ok(self.look_up(key)?.map(|(value, _)| value))
+    }
+
+    /// # Errors
+    /// [`StoreError::ReadOnly`], always.
+    fn write(&self, _batch: WriteBatch) -> StoreResult<Written> {
+        Err(StoreError::ReadOnly)
+    }
+
+    fn scan(&self, range: KeyRange, direction: Direction, limit: usize) -> StoreResult<Scan<'_>> {
+        self.shown().scan(&range, direction, limit)
+    }
+
+    /// # Errors
+    /// [`StoreError::ReadOnly`], always.
+    fn flush(&self) -> StoreResult<()> {
+        Err(StoreError::ReadOnly)
+    }
+}
+
+impl JournaledStore for HybridReader {
+    fn get_with_origin(&self, key: &[u8]) -> StoreResult<Option<(Vec<u8>, Offset)>> {
+        Ok(self.look_up(key)?.map(|(value, origin)| (value, Offset::new(origin))))
+    }
+
+    fn batch_at(&self, offset: Offset) -> StoreResult<(Receipt, WriteBatch)> {
+        batch_at(&self.journal, offset)
+    }
+
+    fn journal_reader(&self) -> JournalReader {
+        self.journal.clone()
+    }
+}
