@@ -9,6 +9,7 @@ use super::open::{Places, Start, directories, open};
 use super::options::HybridOptions;
 use super::reader::HybridReader;
 use super::table::Table;
+use super::view::View;
 use crate::error::Error;
 use crate::journal::{Journal, JournalReader, Options, Receipt};
 use crate::position::Offset;
@@ -185,11 +186,13 @@ impl HybridStore {
         };
         let journal = self.core.journal.close();
         self.core.checkpoints.lock().unwrap_or_else(PoisonError::into_inner).index = None;
-        // So that every read goes to the index, which is closed.
-        let mut view = self.core.write_view();
-        let in_memory = (std::mem::replace(&mut view.active, Table::new()), view.frozen.take());
-        drop(view);
-        drop(in_memory);
+        let outdated = {
+            let mut view = self.core.write_view();
+            let index = Arc::new(view.index.closed());
+            let closed = View { active: Table::new(), frozen: None, index, end: view.end };
+            std::mem::replace(&mut *view, closed)
+        };
+        drop(outdated);
         checkpoint?;
         Ok(journal?)
     }

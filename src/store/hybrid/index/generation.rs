@@ -65,9 +65,26 @@ impl IndexState {
 /// An index as it was at one moment. While it is held, redb does not use its pages for anything else.
 pub(in crate::store::hybrid) struct Generation {
     path: Arc<PathBuf>,
-    /// `None`: an index without entries, for a reader of a store that has no index yet.
-    entries: Option<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    entries: Entries,
     state: IndexState,
+}
+
+enum Entries {
+    Table(ReadOnlyTable<&'static [u8], &'static [u8]>),
+    /// There are none: a store that has no index yet.
+    None,
+    /// The store is closed. redb itself still gives what it has in its cache.
+    Closed,
+}
+
+impl Entries {
+    fn table(&self) -> StoreResult<Option<&ReadOnlyTable<&'static [u8], &'static [u8]>>> {
+        match self {
+            Self::Table(table) => Ok(Some(table)),
+            Self::None => Ok(None),
+            Self::Closed => Err(Error::Closed.into()),
+        }
+    }
 }
 
 impl Generation {
@@ -81,12 +98,17 @@ impl Generation {
         })?;
         let state = state.ok_or_else(|| damaged(path, "it does not say what it is"))??;
         let entries = guarded(path, "read", || transaction.open_table(ENTRIES))?;
-        Ok(Self { path: Arc::clone(path), entries: Some(entries), state })
+        Ok(Self { path: Arc::clone(path), entries: Entries::Table(entries), state })
     }
 
     /// What there is before the first checkpoint.
     pub(in crate::store::hybrid) fn empty(path: PathBuf, id: JournalId) -> Self {
-        Self { path: Arc::new(path), entries: None, state: IndexState { id, applied: 0 } }
+        Self { path: Arc::new(path), entries: Entries::None, state: IndexState { id, applied: 0 } }
+    }
+
+    /// In place of this one when the store is closed.
+    pub(in crate::store::hybrid) fn closed(&self) -> Self {
+        Self { path: Arc::clone(&self.path), entries: Entries::Closed, state: self.state }
     }
 
     pub(in crate::store::hybrid) fn state(&self) -> IndexState {
@@ -95,7 +117,7 @@ impl Generation {
 
     /// The value of the key and where it came from.
     pub(in crate::store::hybrid) fn get(&self, key: &[u8]) -> StoreResult<Option<(Vec<u8>, u64)>> {
-        let Some(entries) = &self.entries else { return Ok(None) };
+        let Some(entries) = self.entries.table()? else { return Ok(None) };
         let Some(found) = guarded(&self.path, "read", || entries.get(key))? else { return Ok(None) };
         let (origin, value) = self.parted(found.value())?;
         Ok(Some((value.to_vec(), origin)))
@@ -107,7 +129,7 @@ impl Generation {
         direction: Direction,
     ) -> StoreResult<Rows> {
         let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (range.lower(), range.upper());
-        let range = match &self.entries {
+        let range = match self.entries.table()? {
             Some(entries) => Some(guarded(&self.path, "read", || entries.range::<&[u8]>(bounds))?),
             None => None,
         };
