@@ -39,7 +39,9 @@ impl Core {
         }
         let index = checkpoints.index.as_ref().ok_or(Error::Closed)?;
         let id = self.journal.journal_id();
-        if let Some((frozen, applied, bytes)) = self.freeze() {
+        // A cursor that is behind an index that this opening has found, not made: what was found may be in the cache only.
+        let is_behind = !self.keep_journal && checkpoints.cursor < self.read_view().index.state().applied;
+        if let Some((frozen, applied, bytes)) = self.freeze(is_behind) {
             let brought = index.apply(&frozen, IndexState { id, applied }).and_then(|()| index.generation());
             let generation = match brought {
                 Ok(generation) => Arc::new(generation),
@@ -62,10 +64,10 @@ impl Core {
         checkpoints.clean_up(self, applied)
     }
 
-    /// Makes the active table the frozen one; `None` when it is empty.
-    fn freeze(&self) -> Option<(Table, u64, usize)> {
+    /// Makes the active table the frozen one; `None` when it is empty, unless it is wanted all the same.
+    fn freeze(&self, is_wanted: bool) -> Option<(Table, u64, usize)> {
         let mut view = self.write_view();
-        if view.active.is_empty() {
+        if view.active.is_empty() && !is_wanted {
             return None;
         }
         assert!(view.frozen.is_none(), "two checkpoints at the same time");

@@ -123,6 +123,9 @@ fn open_index(places: &Places, options: &HybridOptions) -> StoreResult<Option<(I
         }
     };
     let Some(index) = opened else { return Ok(None) };
+    // Whoever gave it its name may have died before that was durable.
+    let failed = |source| Error::io("sync", places.store.path(Folder::Root, ""), source);
+    places.store.sync_folder(Folder::Root).map_err(failed)?;
     let state = index.generation()?.state();
     Ok(Some((index, state)))
 }

@@ -96,7 +96,8 @@ impl HybridReader {
         Err(StoreError::IndexGap { path, applied, floor })
     }
 
-    /// The moment that is shown: every batch whose record stands below this offset, and no other.
+    /// The moment that is shown, as the durable end of the journal then: every batch whose record stands below it, and no
+    /// other.
     #[must_use]
     pub fn as_of(&self) -> Offset {
         Offset::new(self.shown().end)
@@ -123,6 +124,7 @@ impl HybridReader {
             records => records?,
         };
         while view.replay_next(&self.journal, &mut records)?.is_some() {}
+        view.end = view.end.max(records.offset().get());
         Ok(view)
     }
 

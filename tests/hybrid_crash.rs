@@ -1,0 +1,312 @@
+//! A store on the simulated disk, journal and index on the same one: a crash or an error in every disk operation, and many
+//! crashes in random histories, against the naive store.
+//!
+//! After every one of them: the store opens, what was acknowledged is there, a batch is there whole or not at all,
+//! nothing that was not written is, and scans are those of the naive store.
+#![cfg(all(feature = "sim", feature = "store"))]
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "tests report figures, and count small things"
+)]
+
+mod common;
+mod stores;
+
+use ringwal::sim::{Failure, FlushFailure, Injected, SimDisk};
+use ringwal::{HybridOptions, HybridStore, KvStore, MemStore, Options, Packing, StoreResult, WriteBatch};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(WriteBatch),
+    Flush,
+    Look,
+    Reopen { in_order: bool },
+}
+
+fn history(random: &mut fastrand::Rng, steps: usize) -> Vec<Step> {
+    let step = |_| match random.u8(..16) {
+        0 | 1 => Step::Flush,
+        2 => Step::Look,
+        3 => Step::Reopen { in_order: random.bool() },
+        _ => Step::Write(stores::batch(random)),
+    };
+    (0..steps).map(step).collect()
+}
+
+/// What happens to the machine, or the process, when something went wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    PowerCut,
+    Kill,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    Crash(u64),
+    Error(u64, FlushFailure),
+}
+
+struct World {
+    disk: SimDisk,
+    options: HybridOptions,
+    oracle: MemStore,
+    /// Being written when something went wrong: there or not, as the next opening finds.
+    pending: Option<WriteBatch>,
+    store: Option<HybridStore>,
+    random: fastrand::Rng,
+    pending_found: u64,
+    checkpoints: u64,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let packing = if random.bool() { Packing::Dense } else { Packing::Padded };
+        let journal = Options::new()
+            .segment_bytes(64 << 10)
+            .packing(packing)
+            .commit_bytes_max(8 << 10)
+            .idle_commit(None);
+        let options = HybridOptions::new()
+            .journal(journal)
+            .checkpoint_bytes(random.usize(1..12_000))
+            .memory_bytes_max(64 << 10)
+            .keep_journal(random.u8(..4) == 0)
+            .background(false);
+        Self {
+            disk: SimDisk::new(seed),
+            options,
+            oracle: MemStore::new(),
+            pending: None,
+            store: None,
+            random,
+            pending_found: 0,
+            checkpoints: 0,
+        }
+    }
+
+    fn open(&mut self) -> StoreResult<()> {
+        if self.store.is_none() {
+            self.store = Some(HybridStore::open_simulated(&self.disk, self.options.clone())?);
+        }
+        Ok(())
+    }
+
+    /// Does the step; an error says that a fault was met.
+    fn take(&mut self, step: &Step) -> StoreResult<()> {
+        self.open()?;
+        let store = self.store.as_ref().expect("it was just opened");
+        match step {
+            Step::Write(batch) => match store.write(batch.clone()) {
+                Ok(_) => drop(self.oracle.write(batch.clone())?),
+                Err(error) => {
+                    self.pending = Some(batch.clone());
+                    return Err(error);
+                }
+            },
+            Step::Flush => {
+                let before = store.checkpointed_below();
+                store.flush()?;
+                self.checkpoints += u64::from(store.checkpointed_below() > before);
+            }
+            Step::Look => {
+                // Errors of the disk come here too; what is shown without an error must be right.
+                if let Ok(seen) = store
+                    .scan(ringwal::KeyRange::all(), ringwal::Direction::Forward, usize::MAX)?
+                    .collect::<StoreResult<Vec<_>>>()
+                {
+                    assert_eq!(seen, stores::all(&self.oracle));
+                }
+            }
+            Step::Reopen { in_order } => {
+                let store = self.store.take().expect("it was just opened");
+                if *in_order {
+                    store.close()?;
+                }
+                drop(store);
+                self.open()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        match stop {
+            Stop::PowerCut => self.disk.power_cut(),
+            Stop::Kill => self.disk.process_kill(),
+        }
+        self.disk.clear_faults();
+        // Only now: dropped before, the journal would have been closed in order.
+        self.store = None;
+    }
+
+    /// Opens after something went wrong, which must succeed, and compares.
+    fn recover(&mut self) {
+        self.open().unwrap_or_else(|error| panic!("a crash was taken for something else: {error}"));
+        let store = self.store.as_ref().expect("it was just opened");
+        if let Some(batch) = self.pending.take()
+            && stores::all(store) != stores::all(&self.oracle)
+        {
+            self.oracle.write(batch).expect("the naive store takes it");
+            self.pending_found += 1;
+        }
+        stores::assert_same(store, &self.oracle, &mut self.random);
+        stores::assert_origins(store);
+    }
+}
+
+/// Runs a history with one fault in it, to its end, and one power cut more.
+fn run(seed: u64, fault: Option<Fault>, stop: Stop) -> (World, bool) {
+    let mut world = World::new(seed);
+    let steps = history(&mut world.random, 36);
+    match fault {
+        Some(Fault::Crash(nth)) => world.disk.crash_at(nth),
+        Some(Fault::Error(nth, how)) => {
+            world.disk.flush_failure(how);
+            world.disk.fail_operation(nth, 5, Failure::Once);
+        }
+        None => {}
+    }
+    let mut met = false;
+    for step in &steps {
+        if let Err(error) = world.take(step) {
+            let injected = world.disk.injected();
+            assert!(injected.crashes + injected.errors > 0, "an error without a fault: {error}");
+            assert!(!met, "an error after the fault was over: {error}");
+            met = true;
+            world.stop(stop);
+            world.recover();
+        }
+    }
+    world.stop(Stop::PowerCut);
+    world.recover();
+    (world, met)
+}
+
+#[test]
+fn a_crash_in_every_disk_operation_loses_nothing() {
+    let seed = common::seed();
+    let (mut total, mut found, mut injected) = (0, 0, Injected::default());
+    for run_seed in seed..seed.wrapping_add(3) {
+        let (world, _) = run(run_seed, None, Stop::PowerCut);
+        assert!(world.checkpoints > 0, "seed {run_seed}: a history without a checkpoint");
+        let operations = world.disk.operations();
+        for nth in 1..=operations {
+            let stop = if nth % 3 == 0 { Stop::Kill } else { Stop::PowerCut };
+            let (world, _) = run(run_seed, Some(Fault::Crash(nth)), stop);
+            found += world.pending_found;
+            injected.add(&world.disk.injected());
+        }
+        total += operations;
+    }
+    println!("{total} operations, {found} unanswered batches were there, {injected:?}");
+    assert!(injected.crashes > total / 2, "most of the operations were crashed in");
+    assert!(injected.sectors_dropped > 0 && injected.names_dropped > 0, "{injected:?}");
+    assert!(found > 0);
+}
+
+#[test]
+fn an_error_in_every_disk_operation_loses_nothing() {
+    let seed = common::seed();
+    let (mut total, mut met, mut injected) = (0, 0, Injected::default());
+    let ways = [FlushFailure::CacheKeeps, FlushFailure::Reverts];
+    for (run_seed, how) in (seed..seed.wrapping_add(2)).zip(ways) {
+        let (world, _) = run(run_seed, None, Stop::PowerCut);
+        let operations = world.disk.operations();
+        for nth in 1..=operations {
+            let stop = if nth % 2 == 0 { Stop::Kill } else { Stop::PowerCut };
+            let (world, was_met) = run(run_seed, Some(Fault::Error(nth, how)), stop);
+            met += u64::from(was_met);
+            injected.add(&world.disk.injected());
+        }
+        total += operations;
+    }
+    println!("{total} operations, {met} errors were met, {injected:?}");
+    assert!(met > total / 4, "{met} of {total}");
+}
+
+#[test]
+fn many_crashes_in_random_histories_lose_nothing() {
+    let seed = common::seed();
+    let (mut crashes, mut nested, mut checkpoints, mut found) = (0, 0, 0, 0);
+    for run in 0..60 {
+        let run_seed = seed.wrapping_add(run);
+        println!("run {run}: RINGWAL_SEED={run_seed} replays it as the first");
+        let mut world = World::new(run_seed);
+        for step in history(&mut world.random, 120) {
+            if world.random.u8(..6) == 0 {
+                world.disk.crash_at(world.random.u64(1..150));
+            }
+            if world.take(&step).is_ok() {
+                continue;
+            }
+            assert!(world.disk.is_frozen(), "an error without a fault");
+            loop {
+                let stop = if world.random.u8(..3) == 0 { Stop::Kill } else { Stop::PowerCut };
+                world.stop(stop);
+                crashes += 1;
+                if world.random.u8(..3) > 0 {
+                    break;
+                }
+                // Opening after the crash crashes too.
+                world.disk.crash_at(world.random.u64(1..80));
+                let opened = world.open();
+                if !world.disk.is_frozen() {
+                    world.disk.clear_faults();
+                    opened.unwrap_or_else(|error| panic!("a crash was taken for something else: {error}"));
+                    break;
+                }
+                nested += 1;
+            }
+            world.recover();
+        }
+        checkpoints += world.checkpoints;
+        found += world.pending_found;
+    }
+    println!(
+        "{crashes} crashes, {nested} while opening, {checkpoints} checkpoints, {found} unanswered batches were there"
+    );
+    assert!(crashes > 200 && nested > 10 && checkpoints > 50 && found > 0);
+}
+
+#[test]
+fn an_index_made_anew_from_the_journal_survives_a_crash_in_every_operation() {
+    let seed = common::seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let mut world = World::new(seed);
+    world.options = world.options.keep_journal(true);
+    for _ in 0..60 {
+        world.take(&Step::Write(stores::batch(&mut random))).expect("no fault");
+    }
+    world.take(&Step::Reopen { in_order: true }).expect("no fault");
+    world.stop(Stop::Kill);
+    world.disk.set_content("index.redb", vec![0x55; 8192]);
+    let damaged = HybridStore::open_simulated(&world.disk, world.options.clone());
+    assert!(matches!(damaged, Err(ringwal::StoreError::IndexDamaged { .. })), "{damaged:?}");
+    drop(damaged);
+    let mut crashes = 0;
+    for nth in 1.. {
+        let disk = world.disk.snapshot(seed.wrapping_add(nth));
+        disk.crash_at(nth);
+        let rebuilt = HybridStore::rebuild_simulated(&disk, world.options.clone());
+        let is_frozen = disk.is_frozen();
+        disk.power_cut();
+        drop(rebuilt);
+        crashes += u64::from(is_frozen);
+        // Either the old index is still there, or the whole new one.
+        let store = match HybridStore::open_simulated(&disk, world.options.clone()) {
+            Err(ringwal::StoreError::IndexDamaged { .. }) => {
+                HybridStore::rebuild_simulated(&disk, world.options.clone())
+            }
+            opened => opened,
+        };
+        let store = store.expect("the journal has everything");
+        stores::assert_same(&store, &world.oracle, &mut random);
+        if !is_frozen {
+            break;
+        }
+    }
+    println!("{crashes} crashes");
+    assert!(crashes > 20);
+}

@@ -1,0 +1,307 @@
+//! What a store refuses to open, and what it says to do; a checkpoint that fails; the memory bound.
+#![cfg(all(feature = "sim", feature = "store"))]
+#![allow(clippy::print_stdout, clippy::cast_possible_truncation, reason = "tests report figures")]
+
+mod common;
+mod stores;
+
+use std::path::Path;
+
+use ringwal::sim::{Failure, SimDisk};
+use ringwal::{
+    Error, HybridOptions, HybridStore, Journal, KvStore, Offset, Options, RecoveryPolicy, StoreError,
+};
+
+fn small() -> HybridOptions {
+    HybridOptions::new()
+        .journal(Options::new().segment_bytes(64 << 10).idle_commit(None))
+        .checkpoint_bytes(1 << 20)
+        .checkpoint_interval(None)
+}
+
+/// A store with so many writes of a kilobyte, closed.
+fn filled(directory: &Path, options: HybridOptions, writes: u32) {
+    let store = HybridStore::open(directory, options).expect("a store");
+    for number in 0..writes {
+        store.put(&number.to_be_bytes(), &[7; 1000]).expect("a put");
+    }
+    store.close().expect("closed");
+}
+
+fn refused(directory: &Path, options: HybridOptions) -> StoreError {
+    HybridStore::open(directory, options).map(drop).expect_err("a store that does not fit together")
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::copy(from, to).expect("a copy");
+}
+
+#[test]
+fn an_index_of_another_journal_is_refused() {
+    let (_keep, one) = common::fast_journal_directory();
+    let (_keep, other) = common::fast_journal_directory();
+    filled(&one, small().keep_journal(true), 5);
+    filled(&other, small().keep_journal(true), 5);
+    copy(&one.join("index.redb"), &other.join("index.redb"));
+    let error = refused(&other, small());
+    assert!(matches!(error, StoreError::IndexOfAnotherJournal { .. }), "{error:?}");
+    assert!(error.to_string().contains("rebuild_index"), "{error}");
+    let reader = HybridStore::open_read_only(&other).map(drop).expect_err("nor for reading");
+    assert!(matches!(reader, StoreError::IndexOfAnotherJournal { .. }), "{reader:?}");
+    let store = HybridStore::rebuild_index(&other, small()).expect("made anew");
+    assert_eq!(stores::all(&store).len(), 5);
+}
+
+#[test]
+fn an_index_without_its_journal_is_refused() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small(), 5);
+    std::fs::remove_dir_all(directory.join("journal")).expect("removed");
+    let error = refused(&directory, small());
+    assert!(matches!(error, StoreError::Journal(Error::NotAJournal { .. })), "{error:?}");
+}
+
+#[test]
+fn an_index_ahead_of_its_journal_is_refused() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small().keep_journal(true), 5);
+    let (_keep, older) = common::fast_journal_directory();
+    common::copy_journal(&directory.join("journal"), &older);
+    filled(&directory, small().keep_journal(true), 20);
+    // The journal as a backup had it, the index as it is now.
+    std::fs::remove_dir_all(directory.join("journal")).expect("removed");
+    common::copy_journal(&older, &directory.join("journal"));
+    let error = refused(&directory, small());
+    assert!(matches!(error, StoreError::Journal(Error::Corrupt(_))), "{error:?}");
+    assert!(error.to_string().contains("the caller knows"), "the checkpoint is the evidence: {error}");
+    // Whoever cuts all the same is told what the index has more.
+    let cutting = Options::new().segment_bytes(64 << 10).recovery(RecoveryPolicy::TruncateCorrupt);
+    let error = refused(&directory, small().journal(cutting));
+    assert!(matches!(error, StoreError::IndexAhead { .. }), "{error:?}");
+    assert!(error.to_string().contains("rebuild_index"), "{error}");
+    let reader = HybridStore::open_read_only(&directory).map(drop).expect_err("nor for reading");
+    assert!(matches!(reader, StoreError::IndexAhead { .. }), "{reader:?}");
+    let store = HybridStore::rebuild_index(&directory, small()).expect("made anew");
+    assert_eq!(stores::all(&store).len(), 5);
+}
+
+#[test]
+fn a_gap_between_index_and_journal_is_refused_and_so_is_a_missing_index() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small(), 5);
+    let older = directory.with_extension("old");
+    copy(&directory.join("index.redb"), &older);
+    filled(&directory, small(), 300);
+    copy(&older, &directory.join("index.redb"));
+    let error = refused(&directory, small());
+    assert!(matches!(error, StoreError::IndexGap { .. }), "{error:?}");
+    assert!(error.to_string().contains("backup"), "{error}");
+    std::fs::remove_file(directory.join("index.redb")).expect("removed");
+    for error in [
+        refused(&directory, small()),
+        HybridStore::rebuild_index(&directory, small())
+            .map(drop)
+            .expect_err("the journal alone is too little"),
+        HybridStore::open_read_only(&directory).map(drop).expect_err("nor for reading"),
+    ] {
+        assert!(matches!(error, StoreError::IndexMissing { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_missing_index_is_made_from_a_journal_that_holds_everything() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small().keep_journal(true), 300);
+    std::fs::remove_file(directory.join("index.redb")).expect("removed");
+    let reader = HybridStore::open_read_only(&directory).expect("the journal alone");
+    assert_eq!(stores::all(&reader).len(), 300);
+    let tight = small().keep_journal(true).memory_bytes_max(32 << 10).checkpoint_bytes(16 << 10);
+    let store = HybridStore::open(&directory, tight).expect("made from the journal");
+    assert!(store.checkpointed_below() > Offset::ZERO, "the bound holds while it is replayed");
+    assert!(store.memory_bytes() <= 32 << 10, "{}", store.memory_bytes());
+    assert_eq!(stores::all(&store).len(), 300);
+}
+
+#[test]
+fn a_damaged_index_is_an_error_that_says_so_and_is_made_anew() {
+    let seed = common::seed();
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small().keep_journal(true), 200);
+    let index = directory.join("index.redb");
+    let sound = std::fs::read(&index).expect("the index");
+    let (mut refusals, mut opened) = (0, 0);
+    for round in 0..30 {
+        let mut damaged = sound.clone();
+        match round {
+            0 => damaged.clear(),
+            1 => damaged.truncate(100),
+            2 => damaged.truncate(sound.len() / 2),
+            3 => damaged = b"not an index at all".to_vec(),
+            4 => damaged[..4096].fill(0),
+            _ => {
+                let at = random.usize(..sound.len() - 4096);
+                damaged[at..at + 4096].iter_mut().for_each(|byte| *byte = random.u8(..));
+            }
+        }
+        std::fs::write(&index, &damaged).expect("written");
+        // The whole file is checked: what opens is sound where it is used.
+        match HybridStore::open(&directory, small().keep_journal(true).check_index(true)) {
+            Ok(store) => {
+                opened += 1;
+                assert_eq!(stores::all(&store).len(), 200, "round {round}");
+                drop(store);
+            }
+            Err(StoreError::IndexDamaged { .. }) => refusals += 1,
+            Err(error) => panic!("round {round}: {error:?}"),
+        }
+        std::fs::write(&index, &damaged).expect("written");
+        let store = HybridStore::rebuild_index(&directory, small().keep_journal(true)).expect("made anew");
+        assert_eq!(stores::all(&store).len(), 200);
+        drop(store);
+    }
+    println!("{refusals} refusals, {opened} opened");
+    assert!(refusals > 5);
+}
+
+#[test]
+fn links_and_open_directories_are_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small(), 5);
+    let (index, elsewhere) = (directory.join("index.redb"), directory.with_extension("elsewhere"));
+    std::fs::rename(&index, &elsewhere).expect("moved");
+    std::os::unix::fs::symlink(&elsewhere, &index).expect("a link");
+    let error = refused(&directory, small());
+    assert!(error.to_string().contains("symbolic link"), "{error}");
+    std::fs::remove_file(&index).expect("removed");
+    std::fs::hard_link(&elsewhere, &index).expect("a link");
+    let error = refused(&directory, small());
+    assert!(error.to_string().contains("hard links"), "{error}");
+    std::fs::remove_file(&elsewhere).expect("removed");
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o777)).expect("a mode");
+    let error = refused(&directory, small());
+    assert!(error.to_string().contains("chmod"), "{error}");
+}
+
+#[test]
+fn a_second_writer_is_told_who_has_the_store() {
+    let (_keep, directory) = common::fast_journal_directory();
+    let store = HybridStore::open(&directory, small()).expect("a store");
+    let error = refused(&directory, small());
+    let pid = std::process::id();
+    assert!(
+        matches!(error, StoreError::Journal(Error::Locked { holder: Some(holder), .. }) if holder == pid),
+        "{error:?}"
+    );
+    drop(store);
+    HybridStore::open(&directory, small()).expect("free again");
+}
+
+#[test]
+fn records_that_are_no_batches_are_named() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small(), 5);
+    let journal = Journal::open(directory.join("journal"), Options::new()).expect("the journal");
+    let offset = journal.append(b"somebody else's").expect("an append").offset;
+    journal.close().expect("closed");
+    let error = refused(&directory, small());
+    assert!(matches!(error, StoreError::NotABatch { offset: found } if found == offset), "{error:?}");
+}
+
+#[test]
+fn a_store_that_does_not_exist_is_made_only_when_wanted() {
+    let (_keep, directory) = common::fast_journal_directory();
+    let error = refused(&directory, small().create(false));
+    assert!(matches!(error, StoreError::Journal(Error::Io { .. })), "{error:?}");
+    assert!(!directory.exists());
+}
+
+#[test]
+fn a_checkpoint_that_fails_is_told_and_loses_nothing() {
+    let (mut failed, mut served) = (0, 0);
+    for nth in 1..80 {
+        let disk = SimDisk::new(nth);
+        let options = small().background(false).memory_bytes_max(16 << 10).checkpoint_bytes(4 << 10);
+        let store = HybridStore::open_simulated(&disk, options.clone()).expect("a store");
+        store.put(b"old", b"1").expect("a put");
+        store.flush().expect("a checkpoint");
+        store.put(b"new", b"2").expect("a put");
+        disk.fail_operation(nth, 5, Failure::Once);
+        let outcome = store.flush();
+        disk.clear_faults();
+        let Err(StoreError::CheckpointFailed { first }) = outcome else { continue };
+        failed += 1;
+        assert!(first.to_string().contains("index"), "{first}");
+        // Writes go on from memory until that is used up; then they are told why, and nobody waits for ever.
+        let mut written = 0_u32;
+        let refusal = loop {
+            match store.put(&written.to_be_bytes(), &[7; 500]) {
+                Ok(_) => written += 1,
+                Err(error) => break error,
+            }
+            assert!(store.memory_bytes() <= 16 << 10);
+        };
+        assert!(matches!(refusal, StoreError::CheckpointFailed { .. }), "{refusal:?}");
+        assert!(written > 5, "{written}");
+        assert_eq!(store.get(b"new").expect("from memory"), Some(b"2".to_vec()));
+        served += u64::from(store.get(b"old").is_ok());
+        if let Ok(old) = store.get(b"old") {
+            assert_eq!(old, Some(b"1".to_vec()));
+        }
+        assert!(matches!(store.flush(), Err(StoreError::CheckpointFailed { .. })));
+        if nth % 2 == 0 {
+            disk.power_cut();
+        } else {
+            assert!(store.close().is_err(), "closing tells that it made no checkpoint");
+        }
+        drop(store);
+        let store = HybridStore::open_simulated(&disk, options).expect("healed");
+        assert_eq!(stores::all(&store).len() as u32, written + 2);
+        store.flush().expect("a checkpoint");
+        assert_eq!(stores::all(&store).len() as u32, written + 2);
+    }
+    println!("{failed} failed checkpoints, the index could still be read after {served}");
+    assert!(failed > 3);
+}
+
+#[test]
+fn writers_that_wait_for_memory_are_told_when_there_will_be_none() {
+    const THREADS: u32 = 4;
+    let disk = SimDisk::new(common::seed());
+    let options = HybridOptions::new()
+        .journal(Options::new().segment_bytes(4 << 20))
+        .memory_bytes_max(128 << 10)
+        .checkpoint_bytes(32 << 10);
+    let store = HybridStore::open_simulated(&disk, options.clone()).expect("a store");
+    store.put(b"first", b"1").expect("a put");
+    store.flush().expect("a checkpoint");
+    // The journal has its segment; the index cannot grow.
+    disk.set_room(Some(
+        disk.files().iter().filter_map(|name| disk.content(name)).map(|file| file.len() as u64).sum(),
+    ));
+    let written: u32 = std::thread::scope(|scope| {
+        let write = |thread: u32| {
+            let store = &store;
+            move || {
+                for number in 0.. {
+                    let key = format!("{thread}/{number}");
+                    match store.put(key.as_bytes(), &[thread as u8; 2000]) {
+                        Ok(_) => assert!(store.memory_bytes() <= 128 << 10),
+                        Err(StoreError::CheckpointFailed { .. }) => return number,
+                        Err(error) => panic!("{error:?}"),
+                    }
+                }
+                unreachable!("there is no room for all numbers")
+            }
+        };
+        let threads: Vec<_> = (0..THREADS).map(|thread| scope.spawn(write(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().expect("every blocked writer returns")).sum()
+    });
+    println!("{written} writes before the index was full");
+    drop(store);
+    disk.set_room(None);
+    let store = HybridStore::open_simulated(&disk, options).expect("healed");
+    assert_eq!(stores::all(&store).len() as u32, written + 1);
+    store.flush().expect("a checkpoint");
+}
