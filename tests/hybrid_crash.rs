@@ -14,7 +14,10 @@ mod common;
 mod stores;
 
 use ringwal::sim::{Failure, FlushFailure, Injected, SimDisk};
-use ringwal::{HybridOptions, HybridStore, KvStore, MemStore, Options, Packing, StoreResult, WriteBatch};
+use ringwal::{
+    Direction, Entry, HybridOptions, HybridStore, KeyRange, KvStore, MemStore, Options, Packing, StoreResult,
+    WriteBatch,
+};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -101,6 +104,8 @@ impl World {
             Step::Write(batch) => match store.write(batch.clone()) {
                 Ok(_) => drop(self.oracle.write(batch.clone())?),
                 Err(error) => {
+                    // What is not known to be durable is not shown. (The disk may refuse to show anything.)
+                    assert!(seen(store).is_none_or(|seen| seen == stores::all(&self.oracle)));
                     self.pending = Some(batch.clone());
                     return Err(error);
                 }
@@ -111,11 +116,7 @@ impl World {
                 self.checkpoints += u64::from(store.checkpointed_below() > before);
             }
             Step::Look => {
-                // Errors of the disk come here too; what is shown without an error must be right.
-                if let Ok(seen) = store
-                    .scan(ringwal::KeyRange::all(), ringwal::Direction::Forward, usize::MAX)?
-                    .collect::<StoreResult<Vec<_>>>()
-                {
+                if let Some(seen) = seen(store) {
                     assert_eq!(seen, stores::all(&self.oracle));
                 }
             }
@@ -154,6 +155,12 @@ impl World {
         stores::assert_same(store, &self.oracle, &mut self.random);
         stores::assert_origins(store);
     }
+}
+
+/// Everything that the store shows; `None` when it answers with an error.
+fn seen(store: &HybridStore) -> Option<Vec<Entry>> {
+    let scan = store.scan(KeyRange::all(), Direction::Forward, usize::MAX).ok()?;
+    scan.collect::<StoreResult<_>>().ok()
 }
 
 /// Runs a history with one fault in it, to its end, and one power cut more.
