@@ -221,6 +221,23 @@ fn a_closed_store_says_so() {
 }
 
 #[test]
+fn a_batch_record_is_what_the_document_says() {
+    let document = include_str!("../docs/format.md");
+    let (_, example) = document.split_once("<!-- batch begins -->").expect("an example");
+    let (example, _) = example.split_once("<!-- batch ends -->").expect("its end");
+    let bytes: Vec<u8> = example
+        .split_whitespace()
+        .filter(|word| word.len() == 2)
+        .map(|word| u8::from_str_radix(word, 16).expect("a byte"))
+        .collect();
+    let store = HybridStore::open_temp().expect("a store");
+    let mut batch = WriteBatch::new();
+    batch.put("k", "value").delete("old");
+    let receipt = store.write(batch).expect("a write").receipt.expect("a record");
+    assert_eq!(store.journal().read(receipt.offset).expect("the record").payload, bytes);
+}
+
+#[test]
 fn a_temporary_store_leaves_nothing_behind() {
     let store = HybridStore::open_temp().expect("a store");
     store.put(b"a", b"1").expect("a put");
