@@ -90,6 +90,17 @@ impl Inode {
         }
     }
 
+    /// Makes the file so long, as `allocate` promises.
+    pub(super) fn set_length(&mut self, bytes: usize) {
+        if bytes < self.written.bytes.len() {
+            Arc::make_mut(&mut self.written).resize(bytes);
+            let first_gone = bytes.div_ceil(SECTOR_BYTES);
+            drop(self.dirty.split_off(&first_gone));
+            drop(self.lost.split_off(&first_gone));
+        }
+        self.grow(bytes);
+    }
+
     pub(super) fn write(&mut self, position: usize, bytes: &[u8], dirt: Dirt) {
         if bytes.is_empty() {
             return;

@@ -182,7 +182,7 @@ impl State {
         let growth = bytes.saturating_sub(self.inode(file).bytes().len());
         let fits = self.missing(growth) == 0;
         if fits && broken.is_none_or(|broken| broken.crash && !broken.undone && self.rng.bool()) {
-            self.inode_mut(file).grow(bytes);
+            self.inode_mut(file).set_length(bytes);
         }
         if let Some(broken) = broken {
             return Err(broken.error());
