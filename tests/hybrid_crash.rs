@@ -201,6 +201,7 @@ fn a_crash_in_every_disk_operation_loses_nothing() {
         let operations = world.disk.operations();
         for nth in 1..=operations {
             let stop = if nth % 3 == 0 { Stop::Kill } else { Stop::PowerCut };
+            println!("RINGWAL_SEED={run_seed}, operation {nth}, {stop:?}");
             let (world, _) = run(run_seed, Some(Fault::Crash(nth)), stop);
             found += world.pending_found;
             injected.add(&world.disk.injected());
@@ -223,6 +224,7 @@ fn an_error_in_every_disk_operation_loses_nothing() {
         let operations = world.disk.operations();
         for nth in 1..=operations {
             let stop = if nth % 2 == 0 { Stop::Kill } else { Stop::PowerCut };
+            println!("RINGWAL_SEED={run_seed}, operation {nth}, {stop:?}");
             let (world, was_met) = run(run_seed, Some(Fault::Error(nth, how)), stop);
             met += u64::from(was_met);
             injected.add(&world.disk.injected());
