@@ -28,7 +28,9 @@ enum Step {
 }
 
 fn history(random: &mut fastrand::Rng, steps: usize) -> Vec<Step> {
-    let step = |_| match random.u8(..16) {
+    let step = |number: usize| match random.u8(..16) {
+        // Every history has checkpoints.
+        _ if number % 12 == 11 => Step::Flush,
         0 | 1 => Step::Flush,
         2 => Step::Look,
         3 => Step::Reopen { in_order: random.bool() },
