@@ -4,6 +4,8 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("ringwal works on Linux only: its promises rest on io_uring, O_DIRECT and Linux's file locks");
 
+#[cfg(feature = "audit")]
+mod audit;
 mod disk;
 mod error;
 mod format;
@@ -16,6 +18,11 @@ mod simulator;
 #[cfg(feature = "store")]
 mod store;
 
+#[cfg(feature = "audit")]
+pub use audit::{
+    AuditError, AuditPut, AuditResult, AuditStore, Audits, CheckedAudit, ContributingAssertion,
+    GenericAuditStore, LifecycleStage, QueryAudit, QueryParams, RecordFault, key_codec,
+};
 pub use disk::{Backend, BackendReport, FlushMethod, FlushTiming};
 pub use error::{Corruption, CorruptionKind, Error, Evidence, Result};
 pub use journal::{

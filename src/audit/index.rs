@@ -1,0 +1,27 @@
+//! Which keys belong to an audit, and the batch that puts all of them.
+
+use super::key_codec::{AuditKey, subject_hash};
+use super::record;
+use super::types::QueryAudit;
+use crate::store::WriteBatch;
+
+/// The keys of the index entries of an audit.
+pub(super) fn keys(audit: &QueryAudit) -> impl Iterator<Item = AuditKey> {
+    let QueryAudit { query_id, timestamp, .. } = *audit;
+    let agent = audit.agent_id.map(|agent_id| AuditKey::Agent { agent_id, timestamp, query_id });
+    let subject = subject_hash(&audit.params.subject);
+    [AuditKey::Time { timestamp, query_id }, AuditKey::Subject { subject, timestamp, query_id }]
+        .into_iter()
+        .chain(agent)
+}
+
+/// The batch that puts an audit: its record and all its index entries, together or not at all.
+pub(super) fn batch(audit: &QueryAudit) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    let record = AuditKey::Record { query_id: audit.query_id };
+    batch.put(record.encode(), record::encode(audit));
+    for key in keys(audit) {
+        batch.put(key.encode(), Vec::new());
+    }
+    batch
+}
