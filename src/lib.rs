@@ -21,13 +21,15 @@ mod store;
 #[cfg(feature = "audit")]
 pub use audit::{
     AuditError, AuditPut, AuditResult, AuditStore, Audits, CheckedAudit, ContributingAssertion,
-    GenericAuditStore, LifecycleStage, QueryAudit, QueryParams, RecordFault, key_codec,
+    GenericAuditStore, LifecycleStage, QueryAudit, QueryParams, RecordFault, TrailProblem, TrailReport,
+    TrailStage, key_codec,
 };
 pub use disk::{Backend, BackendReport, FlushMethod, FlushTiming};
 pub use error::{Corruption, CorruptionKind, Error, Evidence, Result};
 pub use journal::{
-    CleanupReport, Cursor, CursorKind, Cursors, Follow, Head, JournalReader, JournalWriter, Options, Packing,
-    Receipt, Record, RecordRef, Records, Stats, VerifyOptions, VerifyReport, WriterInfo, cleanup_directory,
+    AnchorCheck, AnchorFinding, CleanupReport, Cursor, CursorKind, Cursors, Follow, Head, JournalReader,
+    JournalWriter, Options, Packing, Receipt, Record, RecordRef, Records, Stats, VerifyOptions, VerifyReport,
+    WriterInfo, cleanup_directory,
 };
 #[cfg(feature = "group-commit")]
 pub use journal::{GroupCommitBuffer, Journal, Ticket, TrySubmitError};
@@ -51,6 +53,8 @@ pub mod sim {
 
     /// The format's parsers on arbitrary bytes.
     pub mod parse {
+        #[cfg(feature = "audit")]
+        pub use crate::simulator::parse::decode_audit_bytes;
         pub use crate::simulator::parse::{decode_everything, open_with_state_files};
     }
 

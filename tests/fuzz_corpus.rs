@@ -48,6 +48,12 @@ fn the_corpora_of_the_parsers_and_of_histories_break_nothing() {
     });
 }
 
+#[cfg(all(feature = "audit", feature = "sim"))]
+#[test]
+fn the_corpus_of_audit_bytes_is_survived() {
+    replay("audit_bytes", ringwal::sim::parse::decode_audit_bytes);
+}
+
 #[test]
 fn the_corpus_of_recover_forged_is_survived() {
     replay("recover_forged", forge::recover_forged_directory);

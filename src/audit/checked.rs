@@ -55,7 +55,7 @@ impl<S: JournaledStore> GenericAuditStore<S> {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) when the record has another hash, [`Error::NotARecord`](crate::Error::NotARecord)
     /// and [`Error::NotYetDurable`](crate::Error::NotYetDurable) when there is none, inside of [`AuditError::Store`];
-    /// [`AuditError::Altered`] when the record puts no audit, or the index gives another.
+    /// [`AuditError::NoAudit`]; [`AuditError::Altered`] when the index gives another audit.
     pub fn check_receipt(&self, receipt: &Receipt) -> AuditResult<CheckedAudit> {
         let journal = self.store().journal_reader();
         journal.check_receipt(receipt).map_err(crate::store::StoreError::from)?;
@@ -65,7 +65,7 @@ impl<S: JournaledStore> GenericAuditStore<S> {
             Ok(AuditKey::Record { query_id }) => Some(query_id),
             _ => None,
         });
-        let query_id = query_id.ok_or_else(|| altered([0; 32], "the record puts no audit"))?;
+        let query_id = query_id.ok_or(AuditError::NoAudit { offset: receipt.offset })?;
         let checked = self.get_audit_checked(&query_id)?;
         let checked = checked.ok_or_else(|| altered(query_id, "the index does not have it"))?;
         if checked.receipt != found || found != *receipt {
@@ -89,7 +89,7 @@ fn read_checked<S: JournaledStore>(store: &S, query_id: &[u8; 32]) -> AuditResul
         return Err(altered("that record puts another one"));
     }
     let audit = decode(&value, query_id)?;
-    if batch != index::batch(&audit) {
+    if batch != index::batch_of(&audit, value) {
         return Err(altered("that record puts something else too, or not all of its index entries"));
     }
     Ok(Some(CheckedAudit { audit, receipt }))

@@ -75,6 +75,13 @@ pub enum AuditError {
         reason: &'static str,
     },
 
+    /// The journal record of a receipt puts no audit: the receipt is not one of this trail's.
+    #[error("the journal record at offset {offset} puts no audit")]
+    NoAudit {
+        /// The journal record.
+        offset: Offset,
+    },
+
     /// The index gives another audit than the journal record that it names: one of the two was changed.
     #[error(
         "the audit of query {} is not the one in the journal record at offset {offset}: {reason}; `ringwal audit verify` finds out more",

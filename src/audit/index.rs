@@ -17,9 +17,13 @@ pub(super) fn keys(audit: &QueryAudit) -> impl Iterator<Item = AuditKey> {
 
 /// The batch that puts an audit: its record and all its index entries, together or not at all.
 pub(super) fn batch(audit: &QueryAudit) -> WriteBatch {
+    batch_of(audit, record::encode(audit))
+}
+
+/// The same with a record that is there already: a record of an older schema stays as it is.
+pub(super) fn batch_of(audit: &QueryAudit, record: Vec<u8>) -> WriteBatch {
     let mut batch = WriteBatch::new();
-    let record = AuditKey::Record { query_id: audit.query_id };
-    batch.put(record.encode(), record::encode(audit));
+    batch.put(AuditKey::Record { query_id: audit.query_id }.encode(), record);
     for key in keys(audit) {
         batch.put(key.encode(), Vec::new());
     }

@@ -14,6 +14,7 @@ pub mod key_codec;
 pub(crate) mod record;
 mod store_impl;
 mod types;
+mod verify;
 
 pub use audit_store::{AuditPut, AuditStore};
 pub use audits::Audits;
@@ -21,3 +22,4 @@ pub use checked::CheckedAudit;
 pub use error::{AuditError, AuditResult, RecordFault};
 pub use store_impl::GenericAuditStore;
 pub use types::{ContributingAssertion, LifecycleStage, QueryAudit, QueryParams};
+pub use verify::{TrailProblem, TrailReport, TrailStage};

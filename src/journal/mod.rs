@@ -3,6 +3,7 @@
 //! Guarantees: an acknowledgement is given only for a proof of a completed flush; readers cannot write. Must not know:
 //! stores.
 
+mod anchor;
 mod cleanup;
 #[cfg(feature = "group-commit")]
 mod committer;
@@ -38,6 +39,7 @@ mod verify;
 mod writer;
 mod writer_open;
 
+pub use anchor::{AnchorCheck, AnchorFinding, Head};
 pub use cleanup::{CleanupReport, cleanup_directory};
 pub use cursor::{Cursor, CursorKind, Cursors};
 pub use follow::Follow;
@@ -52,5 +54,5 @@ pub use records::Records;
 pub use stats::Stats;
 #[cfg(feature = "group-commit")]
 pub use ticket::{Ticket, TrySubmitError};
-pub use verify::{Head, VerifyOptions, VerifyReport};
+pub use verify::{VerifyOptions, VerifyReport};
 pub use writer::JournalWriter;

@@ -1,12 +1,13 @@
 //! Verifying a whole journal: checksums, hashes, commit numbers and the chain, from the floor's segment to the durable
 //! end. Works beside a living writer.
 
+use super::anchor::{AnchorCheck, Anchors, Head};
 use super::reader::JournalReader;
 use crate::error::{Corruption, CorruptionKind, Error, Result};
 use crate::format::commit::Chain;
 use crate::format::scan::{Expected, Scan};
 use crate::format::segment_header::SegmentHeader;
-use crate::position::{Hash, Offset};
+use crate::position::Offset;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -36,18 +37,6 @@ impl VerifyOptions {
     }
 }
 
-/// The end of the chain: stored elsewhere, it proves later that nothing before it was changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Head {
-    /// Where the next commit will begin, or would in the same segment.
-    pub offset: Offset,
-    /// The number of the last commit.
-    pub commit_number: u64,
-    /// Hash over everything up to there: what the next commit will carry.
-    pub chain: Hash,
-}
-
 /// What verification found; while it runs, what it found so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -70,13 +59,17 @@ pub struct VerifyReport {
     pub damage: Vec<Corruption>,
     /// The end of the chain, when everything up to it is sound.
     pub head: Option<Head>,
+    /// The number of the first commit that differs from what was written, as far as the journal's own bytes tell.
+    pub first_damaged_commit: Option<u64>,
+    /// What the anchors say, in the order of their commits.
+    pub anchors: Vec<AnchorCheck>,
 }
 
 impl VerifyReport {
-    /// Whether no damage was found.
+    /// Whether no damage was found, and nothing that an anchor contradicts.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        self.damage.is_empty()
+        self.damage.is_empty() && !self.anchors.iter().any(|check| check.finding.is_contradiction())
     }
 }
 
@@ -91,37 +84,57 @@ impl JournalReader {
         options: &VerifyOptions,
         progress: &mut dyn FnMut(&VerifyReport),
     ) -> Result<VerifyReport> {
-        let durable_end = self.durable_end()?;
-        let segments = self.segments()?;
-        let floor = self.floor()?.get();
-        let kept: Vec<SegmentHeader> = segments
-            .headers()
-            .iter()
-            .filter(|header| header.end() > floor && header.base < durable_end.get())
-            .copied()
-            .collect();
-        let start = Offset::new(kept.first().map_or(durable_end.get(), |header| header.base));
-        let mut verify = Verify {
-            reader: self,
-            deep: options.deep,
-            expected: origin(&kept),
-            report: VerifyReport {
-                segments: 0,
-                commits: 0,
-                records: 0,
-                payload_bytes: 0,
-                start,
-                checked_to: start,
-                durable_end,
-                damage: Vec::new(),
-                head: None,
-            },
-            progress,
-        };
+        self.verify_against(&[], options, progress)
+    }
+
+    /// Verifies the whole journal, and compares it with heads that were stored elsewhere while it was sound: up to the
+    /// latest of them that holds, nothing was changed, removed or inserted by anyone.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_against(
+        &self,
+        anchors: &[Head],
+        options: &VerifyOptions,
+        progress: &mut dyn FnMut(&VerifyReport),
+    ) -> Result<VerifyReport> {
+        let (durable_end, kept) = self.kept_segments()?;
+        let mut verify = Verify::new(self, *options, anchors, durable_end, &kept, progress);
         for (index, header) in kept.iter().enumerate() {
             verify.segment(*header, kept.get(index + 1))?;
         }
         Ok(verify.finish())
+    }
+
+    /// The end of the chain as the journal's last segment tells it; `None` while there is no commit. To be stored elsewhere,
+    /// as an anchor for [`verify_against`](Self::verify_against). What stands before that segment is not looked at.
+    ///
+    /// Without a living writer, and after a crash, it may cover commits that are in the page cache only: open the journal for
+    /// writing once before an anchor is taken.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when the segment is damaged; as [`verify`](Self::verify).
+    pub fn head(&self) -> Result<Option<Head>> {
+        let (durable_end, mut kept) = self.kept_segments()?;
+        let Some(last) = kept.pop() else { return Ok(None) };
+        let mut told = |_: &VerifyReport| ();
+        let mut verify =
+            Verify::new(self, VerifyOptions::new(), &[], durable_end, std::slice::from_ref(&last), &mut told);
+        verify.segment(last, None)?;
+        let report = verify.finish();
+        match report.damage.into_iter().next() {
+            Some(damage) => Err(Error::Corrupt(Box::new(damage))),
+            None => Ok(report.head),
+        }
+    }
+
+    /// The durable end, and the segments from the floor's on that hold something below it.
+    fn kept_segments(&self) -> Result<(Offset, Vec<SegmentHeader>)> {
+        let durable_end = self.durable_end()?;
+        let segments = self.segments()?;
+        let floor = self.floor()?.get();
+        let is_kept = |header: &&SegmentHeader| header.end() > floor && header.base < durable_end.get();
+        Ok((durable_end, segments.headers().iter().filter(is_kept).copied().collect()))
     }
 }
 
@@ -137,10 +150,37 @@ struct Verify<'a> {
     /// What the next commit must say; `None` after damage.
     expected: Option<Expected>,
     report: VerifyReport,
+    anchors: Anchors,
     progress: &'a mut dyn FnMut(&VerifyReport),
 }
 
-impl Verify<'_> {
+impl<'a> Verify<'a> {
+    fn new(
+        reader: &'a JournalReader,
+        options: VerifyOptions,
+        anchors: &[Head],
+        durable_end: Offset,
+        kept: &[SegmentHeader],
+        progress: &'a mut dyn FnMut(&VerifyReport),
+    ) -> Self {
+        let start = Offset::new(kept.first().map_or(durable_end.get(), |header| header.base));
+        let report = VerifyReport {
+            segments: 0,
+            commits: 0,
+            records: 0,
+            payload_bytes: 0,
+            start,
+            checked_to: start,
+            durable_end,
+            damage: Vec::new(),
+            head: None,
+            first_damaged_commit: None,
+            anchors: Vec::new(),
+        };
+        let anchors = Anchors::new(anchors);
+        Self { reader, deep: options.deep, expected: origin(kept), report, anchors, progress }
+    }
+
     fn segment(&mut self, header: SegmentHeader, next: Option<&SegmentHeader>) -> Result<()> {
         let Some((_, file)) = self.reader.find_segment(header.base)? else {
             // Cleanup was faster, or the file is gone: the floor tells which.
@@ -167,8 +207,11 @@ impl Verify<'_> {
                 break;
             }
             match walk.next()? {
-                Item::Commit { .. } => {}
-                Item::CommitEnd { .. } | Item::Padding { .. } => self.report.commits += 1,
+                Item::Commit { .. } => self.note_commit(&walk),
+                Item::CommitEnd { .. } | Item::Padding { .. } => {
+                    self.report.commits += 1;
+                    self.anchors.note_end(walk.expected().map(head));
+                }
                 Item::Record { payload_bytes, .. } => self.note_record(payload_bytes, &walk),
                 Item::SegmentEnd => break,
                 Item::Bad { at, .. } if walk.open_commit().is_none() && end == Some(at) => break,
@@ -186,6 +229,12 @@ impl Verify<'_> {
         Ok(())
     }
 
+    fn note_commit(&mut self, walk: &Walk) {
+        if let Some(commit) = walk.open_commit() {
+            self.anchors.note_begin(commit.record.number, commit.record.chain);
+        }
+    }
+
     fn note_record(&mut self, payload_bytes: usize, walk: &Walk) {
         self.report.records += 1;
         self.report.payload_bytes += payload_bytes as u64;
@@ -197,6 +246,9 @@ impl Verify<'_> {
 
     /// Notes the damage and goes on at the next valid commit of the segment; `false` where there is none.
     fn step_over(&mut self, walk: &mut Walk, at: u64, kind: CorruptionKind, end: u64) -> Result<bool> {
+        if self.report.first_damaged_commit.is_none() {
+            self.report.first_damaged_commit = damaged_commit(walk, kind);
+        }
         let segment = walk.segment().clone();
         let from = at.saturating_add(1);
         let next =
@@ -216,14 +268,26 @@ impl Verify<'_> {
 
     fn finish(mut self) -> VerifyReport {
         self.report.checked_to = self.report.durable_end;
-        if self.report.is_sound() {
-            self.report.head = self.expected.map(|expected| Head {
-                offset: Offset::new(expected.durable_below),
-                commit_number: expected.number.saturating_sub(1),
-                chain: expected.chain,
-            });
+        if self.report.damage.is_empty() {
+            self.report.head = self.expected.map(head);
         }
+        self.report.anchors = self.anchors.finish(self.report.damage.is_empty());
         (self.progress)(&self.report);
         self.report
     }
+}
+
+/// The head behind the last commit, from what the next one must say.
+fn head(next: Expected) -> Head {
+    Head::new(Offset::new(next.durable_below), next.number.saturating_sub(1), next.chain)
+}
+
+/// The number of the commit that is not what was written, where the walk came to a bad place.
+fn damaged_commit(walk: &Walk, kind: CorruptionKind) -> Option<u64> {
+    if let Some(open) = walk.open_commit() {
+        return Some(open.record.number);
+    }
+    let next = walk.expected()?.number;
+    // The chain value that a commit carries is about the commits before it: the last of them was found sound but for that.
+    Some(if kind == CorruptionKind::Chain { next.saturating_sub(1) } else { next })
 }

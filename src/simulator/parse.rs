@@ -87,6 +87,36 @@ fn scan(bytes: &[u8], offset: u64, id: JournalId) {
     }
 }
 
+/// Decodes the bytes as what the audit trail stores: a record as it is and with a checksum that fits, and a key.
+///
+/// # Panics
+/// When something is accepted that does not come back.
+#[cfg(feature = "audit")]
+pub fn decode_audit_bytes(bytes: &[u8]) {
+    use crate::audit::key_codec::AuditKey;
+    use crate::audit::record;
+
+    if let Ok(key) = AuditKey::decode(bytes) {
+        assert_eq!(key.encode(), bytes, "a key comes back as another one");
+    }
+    let mut fitting = bytes.to_vec();
+    if let Some((header, archive)) = fitting.split_first_chunk_mut::<6>() {
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&header[..2]), archive);
+        header[2..].copy_from_slice(&checksum.to_le_bytes());
+    }
+    for record in [bytes, &fitting] {
+        // The query that the record itself names, if it names one; without that nothing would be accepted.
+        let query_id = match record::decode(record, &[0; 32]) {
+            Err(crate::RecordFault::OtherQuery { found }) => found,
+            _ => [0; 32],
+        };
+        if let Ok(audit) = record::decode(record, &query_id) {
+            let again = record::decode(&record::encode(&audit), &query_id);
+            assert_eq!(again.as_ref(), Ok(&audit), "an audit comes back as another one");
+        }
+    }
+}
+
 /// Opens a sound journal beside which stand the given state files: the first byte of each piece says which, the next how
 /// long it is. Whatever they say, no record goes for them without a word.
 ///

@@ -3,7 +3,7 @@
 use crate::position::Hash;
 
 /// What every key of the trail begins with.
-pub(super) const TRAIL: &[u8] = b"\x00AUD";
+pub(in crate::audit) const TRAIL: &[u8] = b"\x00AUD";
 pub(super) const RECORD: &[u8] = b"\x00AUD:";
 pub(super) const AGENT: &[u8] = b"\x00AUDA:";
 pub(super) const TIME: &[u8] = b"\x00AUDT:";

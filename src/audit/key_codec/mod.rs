@@ -13,5 +13,6 @@
 mod key;
 mod range;
 
+pub(super) use key::TRAIL;
 pub use key::{AuditKey, KeyError, subject_hash};
 pub use range::{agent_from, agent_range, record_range, subject_range, time_range, trail};

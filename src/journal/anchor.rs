@@ -1,0 +1,146 @@
+//! Heads that were stored elsewhere, and what a journal looks like beside them.
+//!
+//! Guarantees: an anchor that holds vouches for every byte of every record before it. Must not know: how commits are read.
+
+use crate::position::{Hash, Offset};
+
+/// The end of the chain: stored elsewhere, it proves later that nothing before it was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Head {
+    /// Where the next commit will begin, or would in the same segment.
+    pub offset: Offset,
+    /// The number of the last commit.
+    pub commit_number: u64,
+    /// Hash over everything up to there: what the next commit will carry.
+    pub chain: Hash,
+}
+
+impl Head {
+    /// A head that was stored elsewhere.
+    #[must_use]
+    pub const fn new(offset: Offset, commit_number: u64, chain: Hash) -> Self {
+        Self { offset, commit_number, chain }
+    }
+}
+
+/// What a journal looks like beside one anchor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AnchorCheck {
+    /// The head that was stored elsewhere.
+    pub anchor: Head,
+    /// What was found.
+    pub finding: AnchorFinding,
+}
+
+/// What was found at the place of an anchor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnchorFinding {
+    /// The chain comes to the same value there: all before it is what it was.
+    Holds,
+    /// The chain comes to another value there: history before it was written anew.
+    Differs {
+        /// What stands there now.
+        found: Head,
+        /// The first commit that may be another: the one behind the latest earlier anchor that holds.
+        first_commit: u64,
+        /// The last commit that may be the first that is another.
+        last_commit: u64,
+    },
+    /// The journal ends before the anchor: it was rolled back to an earlier state.
+    RolledBack {
+        /// The number of the last commit there is; `None` when there is none.
+        last_commit: Option<u64>,
+    },
+    /// The commits up to the anchor were cleaned up: it cannot be judged any more.
+    NotKept {
+        /// The number of the first commit kept.
+        first_commit: u64,
+    },
+    /// Damage lies at the anchor's place: it cannot be judged.
+    Damaged,
+}
+
+impl AnchorFinding {
+    /// Whether the journal is not the one from which the anchor was taken.
+    #[must_use]
+    pub const fn is_contradiction(&self) -> bool {
+        matches!(self, Self::Differs { .. } | Self::RolledBack { .. })
+    }
+}
+
+/// Anchors while verification comes past their places.
+#[derive(Debug)]
+pub(super) struct Anchors {
+    /// In the order of their commits.
+    checks: Vec<(Head, Option<AnchorFinding>)>,
+    /// How many of them are judged, or lie behind.
+    passed: usize,
+    first_commit: Option<u64>,
+    last_commit: Option<u64>,
+    /// The commit behind the latest anchor that holds.
+    first_unvouched: u64,
+}
+
+impl Anchors {
+    pub(super) fn new(anchors: &[Head]) -> Self {
+        let mut checks: Vec<_> = anchors.iter().map(|anchor| (*anchor, None)).collect();
+        checks.sort_by_key(|(anchor, _)| anchor.commit_number);
+        Self { checks, passed: 0, first_commit: None, last_commit: None, first_unvouched: 0 }
+    }
+
+    /// A commit begins, and carries this chain value: the first one kept says what came before it.
+    pub(super) fn note_begin(&mut self, number: u64, chain: Hash) {
+        self.first_commit.get_or_insert(number);
+        let Some(before) = number.checked_sub(1) else { return };
+        self.pass(before, |anchor| {
+            (anchor.chain == chain).then_some(*anchor).unwrap_or(Head { chain, ..*anchor })
+        });
+    }
+
+    /// A commit has ended. Without a head what stands before it is damaged.
+    pub(super) fn note_end(&mut self, head: Option<Head>) {
+        let Some(head) = head else { return };
+        self.last_commit = Some(head.commit_number);
+        self.pass(head.commit_number, |_| head);
+    }
+
+    /// Judges the anchors of this commit.
+    fn pass(&mut self, commit_number: u64, found: impl Fn(&Head) -> Head) {
+        while let Some((anchor, finding)) = self.checks.get_mut(self.passed) {
+            if anchor.commit_number > commit_number {
+                return;
+            }
+            self.passed += 1;
+            if anchor.commit_number < commit_number {
+                continue;
+            }
+            let found = found(anchor);
+            if found == *anchor {
+                *finding = Some(AnchorFinding::Holds);
+                self.first_unvouched = commit_number + 1;
+            } else {
+                let first_commit = self.first_unvouched.min(commit_number);
+                *finding = Some(AnchorFinding::Differs { found, first_commit, last_commit: commit_number });
+            }
+        }
+    }
+
+    pub(super) fn finish(self, is_sound: bool) -> Vec<AnchorCheck> {
+        let (first, last) = (self.first_commit, self.last_commit);
+        let judge = |anchor: &Head| match first {
+            Some(first_commit) if anchor.commit_number < first_commit => {
+                AnchorFinding::NotKept { first_commit }
+            }
+            _ if !is_sound => AnchorFinding::Damaged,
+            _ => AnchorFinding::RolledBack { last_commit: last },
+        };
+        let check = |(anchor, finding): &(Head, Option<AnchorFinding>)| AnchorCheck {
+            anchor: *anchor,
+            finding: finding.unwrap_or_else(|| judge(anchor)),
+        };
+        self.checks.iter().map(check).collect()
+    }
+}
