@@ -15,6 +15,13 @@ pub struct Receipt {
 }
 
 impl Receipt {
+    /// A receipt that was kept elsewhere. It says nothing by itself:
+    /// [`check_receipt`](crate::JournalReader::check_receipt) tells whether it is true.
+    #[must_use]
+    pub const fn new(offset: Offset, hash: Hash) -> Self {
+        Self { offset, hash }
+    }
+
     /// Where the record with a payload of so many bytes ends.
     #[cfg(feature = "store")]
     pub(crate) fn end(&self, payload_bytes: usize) -> Offset {
