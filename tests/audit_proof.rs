@@ -221,18 +221,18 @@ fn roll_back(original: &Original, rng: &mut fastrand::Rng) -> String {
 /// Bytes of a segment file are changed, and nothing else with them.
 fn change_bytes(original: &Original, rng: &mut fastrand::Rng) -> String {
     let disk = original.disk.snapshot(rng.u64(..));
-    let segments: Vec<_> = disk.files().into_iter().filter(|name| name.ends_with(".seg")).collect();
-    let end = original.anchors.last().expect("anchors").offset.get();
-    let name = segments[rng.usize(..segments.len())].clone();
-    let base: u64 = name.trim_end_matches(".seg").parse().expect("a number");
-    // Up to the last anchor every byte behind the header is a record's.
-    let bytes = 60 << 10;
-    let room = usize::try_from(end.saturating_sub(base)).expect("small").min(bytes);
-    if room == 0 {
-        return "nothing".into();
-    }
-    let position = 4096 + rng.usize(..room);
-    assert!(disk.rot(&name, position, &[rng.u8(1..)]));
+    let mut segments: Vec<(u64, String)> = disk
+        .files()
+        .into_iter()
+        .filter_map(|name| Some((name.strip_suffix(".seg")?.parse().ok()?, name)))
+        .collect();
+    segments.sort();
+    // A byte of some record, or of the commit record in front of it.
+    let origins: Vec<_> = original.index.values().map(|(_, origin)| origin.get()).collect();
+    let at = origins[rng.usize(..origins.len())] - 104 + rng.u64(..400);
+    let (base, name) = segments.iter().rev().find(|(base, _)| *base <= at).expect("a segment");
+    let position = 4096 + usize::try_from(at - base).expect("a small file");
+    assert!(disk.rot(name, position, &[rng.u8(1..)]));
     match verify(&disk, original.index.clone(), &original.anchors) {
         Ok(report) => {
             assert!(!report.is_sound(), "byte {position} of {name} changed and not found");

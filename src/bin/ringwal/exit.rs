@@ -3,6 +3,8 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use ringwal::{AuditError, StoreError};
+
 /// What a command came to when nothing failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -51,7 +53,47 @@ fn class(error: &anyhow::Error) -> u8 {
     if error.downcast_ref::<WrongUse>().is_some() {
         return 2;
     }
-    let Some(error) = error.downcast_ref::<ringwal::Error>() else { return 3 };
+    if let Some(error) = error.downcast_ref::<AuditError>() {
+        return of_audit(error);
+    }
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return of_store(error);
+    }
+    error.downcast_ref::<ringwal::Error>().map_or(3, of_journal)
+}
+
+fn of_audit(error: &AuditError) -> u8 {
+    match error {
+        _ if error.is_corruption() => 1,
+        AuditError::Store(error) => of_store(error),
+        AuditError::BadRecord { .. }
+        | AuditError::Invalid { .. }
+        | AuditError::Conflict { .. }
+        | AuditError::InvalidRange { .. }
+        | AuditError::NoAudit { .. } => 2,
+        _ => 3,
+    }
+}
+
+fn of_store(error: &StoreError) -> u8 {
+    match error {
+        StoreError::Journal(error) => of_journal(error),
+        StoreError::IndexDamaged { .. }
+        | StoreError::IndexMissing { .. }
+        | StoreError::IndexOfAnotherJournal { .. }
+        | StoreError::IndexAhead { .. }
+        | StoreError::IndexGap { .. }
+        | StoreError::NotABatch { .. } => 1,
+        StoreError::EmptyKey
+        | StoreError::KeyTooLong { .. }
+        | StoreError::TooLarge { .. }
+        | StoreError::IndexNotClosed { .. }
+        | StoreError::IndexUnsupported { .. } => 2,
+        _ => 3,
+    }
+}
+
+fn of_journal(error: &ringwal::Error) -> u8 {
     match error {
         _ if error.is_corruption() => 1,
         ringwal::Error::Torn { .. } => 1,

@@ -1,5 +1,5 @@
 //! `ringwal demo`: the main job. A child process appends from many threads and tells of every acknowledgement; it is killed
-//! in the middle; the parent recovers and checks that nothing acknowledged is lost.
+//! in the middle; the parent recovers and checks that nothing acknowledged is lost. Then the audit trail is asked a question.
 
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use anyhow::Context;
 use clap::Args;
 use ringwal::{Error, Journal, JournalReader, Offset, Options};
 
+use super::demo_audit;
 use super::demo_check::{Acknowledgement, Live, check};
 use crate::exit;
 
@@ -120,7 +121,9 @@ impl Demo {
             killed.context("killing the writing process")?;
             anyhow::Ok((told??, live??))
         })?;
-        check(&directory, pid, &acknowledged, live, self.json)
+        let outcome = check(&directory, pid, &acknowledged, live, self.json)?;
+        demo_audit::ask(&keep.path().join("trail"), self.json)?;
+        Ok(outcome)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 mod append;
+mod audit;
 mod bench;
 mod bench_floor;
 mod bench_plot;
@@ -8,6 +9,7 @@ mod cat;
 mod cleanup;
 mod cursor;
 mod demo;
+mod demo_audit;
 mod demo_check;
 mod follow;
 mod inspect;
@@ -45,6 +47,9 @@ pub(crate) enum Command {
     Cursor(cursor::Cursor),
     /// Remove segments that no pinned cursor needs any more
     Cleanup(cleanup::Cleanup),
+    /// Ask an audit trail what was asked, what was answered and why; fill it, prove it, export it
+    #[command(subcommand)]
+    Audit(audit::Audit),
     /// Measure durable appends against the bare device
     Bench(bench::Bench),
     /// Run simulated histories of crashes and faults, and judge each
@@ -66,6 +71,7 @@ impl Command {
             Self::Salvage(command) => command.run(),
             Self::Cursor(command) => command.run(),
             Self::Cleanup(command) => command.run(),
+            Self::Audit(command) => command.run(),
             Self::Bench(command) => command.run(),
             #[cfg(feature = "sim")]
             Self::Simulate(command) => command.run(),

@@ -1,0 +1,144 @@
+//! `ringwal audit import`: JSON lines into a trail, each durable before the program ends.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::Context;
+use clap::Args;
+use ringwal::{AuditStore, GenericAuditStore, HybridStore};
+use serde_json::json;
+
+use super::{form, open, parse};
+use crate::exit::{self, Outcome, WrongUse};
+use crate::output::{self, Progress};
+use crate::text;
+
+#[derive(Args)]
+#[command(after_long_help = form::HELP)]
+pub(crate) struct Import {
+    /// The store's directory; made if it is not there
+    store: PathBuf,
+    /// Where the audits come from; `-` is standard input
+    #[arg(default_value = "-")]
+    file: PathBuf,
+    /// Put from so many threads: so many audits are on their way at a time
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What all importing threads share.
+struct Shared<'a> {
+    trail: &'a GenericAuditStore<HybridStore>,
+    input: Mutex<Input>,
+    new: AtomicU64,
+    known: AtomicU64,
+}
+
+struct Input {
+    lines: Box<dyn BufRead + Send>,
+    number: u64,
+    bytes: u64,
+    progress: Progress,
+    /// Somebody came upon a line that cannot be put: no further one is taken.
+    is_over: bool,
+}
+
+/// A line that cannot be put.
+struct BadLine {
+    number: u64,
+    error: anyhow::Error,
+}
+
+impl Import {
+    pub(crate) fn run(self) -> exit::Result {
+        let (input, total): (Box<dyn Read + Send>, u64) = if self.file.as_os_str() == "-" {
+            (Box::new(io::stdin()), 0)
+        } else {
+            let named = || self.file.display().to_string();
+            let file = File::open(&self.file).with_context(named)?;
+            let bytes = file.metadata().with_context(named)?.len();
+            (Box::new(file), bytes)
+        };
+        let trail = open::for_writing(&self.store)?;
+        let started = std::time::Instant::now();
+        let lines = Box::new(BufReader::with_capacity(256 << 10, input));
+        let progress = Progress::new(total, "importing");
+        let shared = Shared {
+            trail: &trail,
+            input: Mutex::new(Input { lines, number: 0, bytes: 0, progress, is_over: false }),
+            new: AtomicU64::new(0),
+            known: AtomicU64::new(0),
+        };
+        let bad = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.threads).map(|_| scope.spawn(|| import_some(&shared))).collect();
+            let panicked = |_| BadLine { number: 0, error: anyhow::anyhow!("an importing thread panicked") };
+            let outcomes =
+                threads.into_iter().map(|thread| thread.join().map_err(panicked).and_then(|outcome| outcome));
+            outcomes.filter_map(Result::err).min_by_key(|bad| bad.number)
+        });
+        let (new, known) = (shared.new.into_inner(), shared.known.into_inner());
+        let closed = trail.store().close();
+        self.report(new, known, started.elapsed())?;
+        if let Some(BadLine { number, error }) = bad {
+            return Err(error.context(format!("line {number}")));
+        }
+        closed?;
+        Ok(Outcome::Good)
+    }
+
+    fn report(&self, new: u64, known: u64, elapsed: std::time::Duration) -> anyhow::Result<()> {
+        if self.json {
+            return output::json(&json!({ "new": new, "known": known, "seconds": elapsed.as_secs_f64() }));
+        }
+        let elapsed = text::duration(elapsed);
+        Ok(writeln!(io::stderr(), "{new} audits durable, {known} were there already, {elapsed}")?)
+    }
+}
+
+/// One thread: takes lines and puts what they hold, until there are no more or somebody came upon a bad one.
+fn import_some(shared: &Shared<'_>) -> Result<(), BadLine> {
+    while let Some((number, line)) = next_line(shared)? {
+        let put = parse::audit(&line)
+            .map_err(|wrong| WrongUse(wrong).into())
+            .and_then(|audit| shared.trail.put_audit_with_receipt(&audit).map_err(anyhow::Error::from));
+        match put {
+            Ok(put) if put.is_new => shared.new.fetch_add(1, Ordering::Relaxed),
+            Ok(_) => shared.known.fetch_add(1, Ordering::Relaxed),
+            Err(error) => {
+                if let Ok(mut input) = shared.input.lock() {
+                    input.is_over = true;
+                }
+                return Err(BadLine { number, error });
+            }
+        };
+    }
+    Ok(())
+}
+
+/// The next line that is not empty, with its number.
+fn next_line(shared: &Shared<'_>) -> Result<Option<(u64, Vec<u8>)>, BadLine> {
+    let panicked = |_| BadLine { number: 0, error: anyhow::anyhow!("another importing thread panicked") };
+    let mut input = shared.input.lock().map_err(panicked)?;
+    loop {
+        let mut line = Vec::new();
+        let number = input.number + 1;
+        let read = if input.is_over { Ok(0) } else { input.lines.read_until(b'\n', &mut line) };
+        let read = read.context("reading the input").map_err(|error| BadLine { number, error })?;
+        if read == 0 {
+            return Ok(None);
+        }
+        input.number = number;
+        input.bytes += read as u64;
+        let bytes = input.bytes;
+        input.progress.at(bytes);
+        if !line.trim_ascii().is_empty() {
+            return Ok(Some((number, line)));
+        }
+    }
+}
