@@ -98,10 +98,8 @@ impl Look {
         lines.extend([String::new(), self.strong("The proof")]);
         lines.push(format!("  journal record at offset {}, blake3", receipt.offset));
         lines.push(format!("  {}", receipt.hash));
-        lines.push(
-            "  the index and that record hold the same bytes; `ringwal audit verify` checks the chain"
-                .to_owned(),
-        );
+        lines.push("  The index and that record hold the same bytes.".to_owned());
+        lines.push("  `ringwal audit verify` checks the chain that the record stands in.".to_owned());
         lines.join("\n")
     }
 
