@@ -55,8 +55,11 @@ fn run(directory: &Path) -> Outcome<()> {
             (0..QUESTIONS).map(put).collect::<Result<Vec<_>, _>>()
         };
         let threads: Vec<_> = (0..THREADS).map(|agent| scope.spawn(move || serve(agent))).collect();
-        let joined = threads.into_iter().map(|thread| thread.join().map_err(|_| "a thread panicked".into()));
-        joined.map(|puts| Ok(puts??)).collect::<Outcome<Vec<_>>>()
+        let mut all = Vec::new();
+        for thread in threads {
+            all.push(thread.join().map_err(|_| "a thread panicked")??);
+        }
+        Outcome::Ok(all)
     })?;
     println!("{} answers are durable, each with its audit", receipts.iter().map(Vec::len).sum::<usize>());
     // To be kept where nobody who could alter the trail can write.
