@@ -17,6 +17,9 @@ const CURSOR: &str = "outbox";
 const POSITION: &[u8] = b"position";
 const AT_A_TIME: usize = 10;
 
+/// Small, so that it is seen how they are cleaned up.
+const SEGMENT_BYTES: u64 = 64 << 10;
+
 /// Where a forwarder is interrupted: as if it had been killed there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interrupted {
@@ -61,12 +64,18 @@ fn forward(outbox: &Journal, receiver: &HybridStore, interrupted: Interrupted) -
     }
 }
 
+fn open(directory: &Path) -> StoreResult<(Journal, HybridStore)> {
+    let options = Options::new().segment_bytes(SEGMENT_BYTES);
+    let outbox = Journal::open(directory.join("outbox"), options)?;
+    let options = HybridOptions::new().journal(Options::new().segment_bytes(1 << 20));
+    Ok((outbox, HybridStore::open(directory.join("receiver"), options)?))
+}
+
 fn run(directory: &Path, rounds: u64) -> Result<(), Box<dyn std::error::Error>> {
     let mut sent = Vec::new();
     for round in 0..rounds {
         // Everything is opened anew in each round: what the round before left in memory is gone.
-        let outbox = Journal::open(directory.join("outbox"), Options::new().segment_bytes(64 << 10))?;
-        let receiver = HybridStore::open(directory.join("receiver"), HybridOptions::new())?;
+        let (outbox, receiver) = open(directory)?;
         if round == 0 {
             // From the first message on nothing is removed that was not forwarded.
             outbox.cursors().set(CURSOR, Offset::ZERO, CursorKind::Pinned)?;
@@ -82,8 +91,7 @@ fn run(directory: &Path, rounds: u64) -> Result<(), Box<dyn std::error::Error>> 
         println!("round {round}: {delivered} delivered, interrupted: {interrupted:?}");
         outbox.cleanup()?;
     }
-    let outbox = Journal::open(directory.join("outbox"), Options::new())?;
-    let receiver = HybridStore::open(directory.join("receiver"), HybridOptions::new())?;
+    let (outbox, receiver) = open(directory)?;
     forward(&outbox, &receiver, Interrupted::Never)?;
     let mut received = Vec::new();
     for entry in receiver.scan_prefix(b"message/", Direction::Forward, usize::MAX)? {
@@ -110,7 +118,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 #[test]
 fn every_message_is_received_exactly_once_however_often_the_forwarder_is_interrupted() {
     let keep = tempfile::tempdir().expect("a temporary directory");
-    run(keep.path(), 30).expect("a run");
+    run(keep.path(), 12).expect("a run");
     let outbox = Journal::open(keep.path().join("outbox"), Options::new()).expect("the outbox");
     assert!(outbox.reader().floor().expect("a floor") > Offset::ZERO, "what was forwarded is cleaned up");
 }

@@ -170,7 +170,9 @@ fn forge_record(original: &Original, honest: &[WriteBatch], rng: &mut fastrand::
         }
         1 => {
             let mut batch = WriteBatch::new();
-            all[at].ops().iter().for_each(|op| drop(batch.delete(op.key())));
+            for op in all[at].ops() {
+                batch.delete(op.key());
+            }
             all.push(batch);
             "deleted by a record"
         }

@@ -95,9 +95,8 @@ impl Anchors {
     pub(super) fn note_begin(&mut self, number: u64, chain: Hash) {
         self.first_commit.get_or_insert(number);
         let Some(before) = number.checked_sub(1) else { return };
-        self.pass(before, |anchor| {
-            (anchor.chain == chain).then_some(*anchor).unwrap_or(Head { chain, ..*anchor })
-        });
+        // Where it begins is not told here: the anchor's own word is taken for that.
+        self.pass(before, |anchor| Head { chain, ..*anchor });
     }
 
     /// A commit has ended. Without a head what stands before it is damaged.
