@@ -18,7 +18,7 @@ pub(crate) fn audit(number: u64) -> QueryAudit {
     };
     QueryAudit {
         query_id: id(number),
-        agent_id: (number % 7 != 0).then(|| agent(number % 7)),
+        agent_id: (!number.is_multiple_of(7)).then(|| agent(number % 7)),
         timestamp: number * 10,
         params: QueryParams {
             subject: format!("subject {}", number % 5),
