@@ -102,9 +102,13 @@ impl World {
     fn take(&mut self, step: &Step) -> StoreResult<()> {
         self.open()?;
         let store = self.store.as_ref().expect("it was just opened");
+        let before = store.checkpointed_below();
         match step {
             Step::Write(batch) => match store.write(batch.clone()) {
-                Ok(_) => drop(self.oracle.write(batch.clone())?),
+                Ok(_) => {
+                    self.oracle.write(batch.clone())?;
+                    self.checkpoints += u64::from(store.checkpointed_below() > before);
+                }
                 Err(error) => {
                     // What is not known to be durable is not shown. (The disk may refuse to show anything.)
                     assert!(seen(store).is_none_or(|seen| seen == stores::all(&self.oracle)));
@@ -113,7 +117,6 @@ impl World {
                 }
             },
             Step::Flush => {
-                let before = store.checkpointed_below();
                 store.flush()?;
                 self.checkpoints += u64::from(store.checkpointed_below() > before);
             }
