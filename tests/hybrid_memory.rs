@@ -1,6 +1,7 @@
 //! What is not checkpointed stays below the bound, as the allocator counts it; writers wait and go on.
 #![cfg(feature = "store")]
 #![expect(unsafe_code, reason = "an allocator that counts")]
+#![allow(clippy::big_endian_bytes, reason = "keys in the order of their numbers")]
 #![allow(clippy::print_stdout, clippy::cast_possible_truncation, reason = "tests report figures")]
 
 mod common;

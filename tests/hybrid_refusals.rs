@@ -1,5 +1,6 @@
 //! What a store refuses to open, and what it says to do; a checkpoint that fails; the memory bound.
 #![cfg(all(feature = "sim", feature = "store"))]
+#![allow(clippy::big_endian_bytes, reason = "keys in the order of their numbers")]
 #![allow(clippy::print_stdout, clippy::cast_possible_truncation, reason = "tests report figures")]
 
 mod common;

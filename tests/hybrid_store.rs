@@ -1,5 +1,6 @@
 //! `HybridStore` against the naive store: random histories with checkpoints and reopenings, snapshots, many threads.
 #![cfg(feature = "store")]
+#![allow(clippy::big_endian_bytes, reason = "keys in the order of their numbers")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,
