@@ -1,0 +1,95 @@
+//! SQLite: WAL, synchronous=FULL, one transaction an append, a connection for each thread.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use rusqlite::{Connection, TransactionBehavior};
+
+use crate::contender::{Address, Appender, Contender, Log, Reader};
+
+pub(crate) struct Sqlite;
+
+impl Contender for Sqlite {
+    fn name(&self) -> &'static str {
+        "sqlite"
+    }
+
+    fn what(&self) -> &'static str {
+        "SQLite 3 by rusqlite 0.43.0, WAL, synchronous=FULL, a connection each, one transaction an append"
+    }
+
+    fn open(&self, directory: &Path) -> Result<Box<dyn Log>> {
+        let path = directory.join("database");
+        let connection = connect(&path)?;
+        connection.execute_batch(
+            "CREATE TABLE IF NOT EXISTS log (number INTEGER PRIMARY KEY, payload BLOB NOT NULL)",
+        )?;
+        Ok(Box::new(Opened { path, connection: connection.into() }))
+    }
+}
+
+struct Opened {
+    path: PathBuf,
+    connection: std::sync::Mutex<Connection>,
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(Duration::from_secs(60))?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+impl Log for Opened {
+    fn appender(&self, _thread: usize) -> Result<Box<dyn Appender + '_>> {
+        Ok(Box::new(connect(&self.path)?))
+    }
+
+    fn read_all(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
+        let connection = connect(&self.path)?;
+        let mut statement = connection.prepare("SELECT payload FROM log ORDER BY number")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            visit(row.get_ref(0)?.as_blob()?);
+        }
+        Ok(true)
+    }
+
+    fn reader(&self) -> Result<Option<Box<dyn Reader + '_>>> {
+        Ok(Some(Box::new(PointReader(connect(&self.path)?))))
+    }
+
+    fn close(self: Box<Self>) -> Result<()> {
+        drop(self.connection);
+        Ok(())
+    }
+}
+
+const INSERT: &str = "INSERT INTO log (payload) VALUES (?1)";
+
+impl Appender for Connection {
+    fn append(&mut self, payload: &[u8]) -> Result<Address> {
+        self.prepare_cached(INSERT)?.execute([payload])?;
+        Ok((self.last_insert_rowid() as u64, 0))
+    }
+
+    fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
+        let transaction = self.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for payload in payloads {
+            transaction.prepare_cached(INSERT)?.execute([*payload])?;
+            addresses.push((transaction.last_insert_rowid() as u64, 0));
+        }
+        Ok(transaction.commit()?)
+    }
+}
+
+struct PointReader(Connection);
+
+impl Reader for PointReader {
+    fn read(&mut self, address: Address) -> Result<usize> {
+        let mut statement = self.0.prepare_cached("SELECT payload FROM log WHERE number = ?1")?;
+        Ok(statement.query_row([address.0 as i64], |row| Ok(row.get_ref(0)?.as_blob()?.len()))?)
+    }
+}

@@ -1,0 +1,127 @@
+//! ringwal beside its peers: durable appends, submits, opening and reading, in one interleaved run.
+
+mod baselines;
+mod contender;
+mod contenders;
+mod count;
+mod measure;
+mod modes;
+mod payload;
+mod report;
+mod rounds;
+mod run;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, ValueEnum};
+
+use crate::contender::Contender;
+use crate::run::Run;
+
+/// Measures ringwal beside its peers. Prints markdown.
+#[derive(Parser)]
+struct Arguments {
+    /// What is measured
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "append")]
+    mode: Vec<Mode>,
+    /// Seconds a measurement
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Rounds; medians are told
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Numbers of threads
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64])]
+    threads: Vec<usize>,
+    /// Bytes of a payload
+    #[arg(long, value_delimiter = ',', default_values_t = [128, 1024, 16_384])]
+    payload: Vec<usize>,
+    /// These contenders alone
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// All but these contenders
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<String>,
+    /// A directory on the file system in question
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// Everything, round by round, into this file
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// List the contenders
+    #[arg(long)]
+    list: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Threads that wait for each append
+    Append,
+    /// One thread, 64 records a call
+    Batch,
+    /// One thread that waits as late as it can
+    Submit,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if arguments.list {
+        for contender in contenders::all() {
+            println!("{:<18} {}", contender.name(), contender.what());
+        }
+        return Ok(());
+    }
+    let run = checked(&arguments)?;
+    count::check(&run.place)?;
+    let mut sections = Vec::new();
+    for mode in &arguments.mode {
+        sections.extend(match mode {
+            Mode::Append => modes::append::run(&run, 1)?,
+            Mode::Batch => modes::append::run(&run, 64)?,
+            Mode::Submit => modes::submit::run(&run)?,
+        });
+    }
+    let machine = report::Machine::of(&run.place);
+    print!("{}", report::markdown(&machine, &run, &sections));
+    if let Some(path) = &arguments.json {
+        let json = report::as_json(&machine, &run, &sections);
+        std::fs::write(path, format!("{json:#}\n")).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn checked(arguments: &Arguments) -> Result<Run> {
+    let all = contenders::all();
+    for name in arguments.only.iter().chain(&arguments.without) {
+        ensure!(
+            all.iter().any(|contender| contender.name() == name),
+            "no contender is called {name}: see --list"
+        );
+    }
+    let wanted = |contender: &dyn Contender| {
+        let name = contender.name().to_owned();
+        (arguments.only.is_empty() || arguments.only.contains(&name)) && !arguments.without.contains(&name)
+    };
+    let contenders: Vec<_> = all.into_iter().filter(|contender| wanted(&**contender)).collect();
+    ensure!(!contenders.is_empty(), "nobody is left to measure");
+    ensure!((0.01..=3600.0).contains(&arguments.seconds), "--seconds must be 0.01 to 3600");
+    ensure!(arguments.rounds > 0, "--rounds must be at least 1");
+    ensure!(
+        arguments.threads.iter().all(|threads| (1..=1024).contains(threads)),
+        "--threads must be 1 to 1024"
+    );
+    ensure!(
+        arguments.payload.iter().all(|bytes| (1..=16_384).contains(bytes)),
+        "--payload must be 1 to 16384"
+    );
+    Ok(Run {
+        contenders,
+        place: arguments.dir.clone().unwrap_or_else(std::env::temp_dir),
+        payloads: arguments.payload.clone(),
+        threads: arguments.threads.clone(),
+        duration: Duration::from_secs_f64(arguments.seconds),
+        rounds: arguments.rounds,
+    })
+}
