@@ -26,6 +26,11 @@ pub(crate) trait Contender: Sync {
         false
     }
 
+    /// Whether it finds again what it wrote when it is opened once more.
+    fn can_reopen(&self) -> bool {
+        !self.is_floor()
+    }
+
     /// Opens what the directory holds, or makes it. The directory exists.
     fn open(&self, directory: &Path) -> Result<Box<dyn Log>>;
 }

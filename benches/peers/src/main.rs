@@ -10,6 +10,7 @@ mod payload;
 mod report;
 mod rounds;
 mod run;
+mod section;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,6 +39,9 @@ struct Arguments {
     /// Bytes of a payload
     #[arg(long, value_delimiter = ',', default_values_t = [128, 1024, 16_384])]
     payload: Vec<usize>,
+    /// MiB of payload in a full log: for `open` and `read`; a quarter of it for `point`
+    #[arg(long, default_value_t = 1024)]
+    fill: u64,
     /// These contenders alone
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -63,6 +67,12 @@ enum Mode {
     Batch,
     /// One thread that waits as late as it can
     Submit,
+    /// Opening a full log after an orderly end and after a kill
+    Open,
+    /// Reading a full log from its beginning
+    Read,
+    /// Reading records one at a time at random
+    Point,
 }
 
 fn main() -> Result<()> {
@@ -74,6 +84,9 @@ fn main() -> Result<()> {
         return Ok(());
     }
     let run = checked(&arguments)?;
+    if std::env::var_os(modes::open::CHILD).is_some() {
+        return modes::open::child(&*run.contenders[0], &run.place);
+    }
     count::check(&run.place)?;
     let mut sections = Vec::new();
     for mode in &arguments.mode {
@@ -81,6 +94,9 @@ fn main() -> Result<()> {
             Mode::Append => modes::append::run(&run, 1)?,
             Mode::Batch => modes::append::run(&run, 64)?,
             Mode::Submit => modes::submit::run(&run)?,
+            Mode::Open => modes::open::run(&run)?,
+            Mode::Read => modes::read::run(&run)?,
+            Mode::Point => modes::point::run(&run)?,
         });
     }
     let machine = report::Machine::of(&run.place);
@@ -123,5 +139,6 @@ fn checked(arguments: &Arguments) -> Result<Run> {
         threads: arguments.threads.clone(),
         duration: Duration::from_secs_f64(arguments.seconds),
         rounds: arguments.rounds,
+        fill_bytes: arguments.fill << 20,
     })
 }

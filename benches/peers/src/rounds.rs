@@ -12,7 +12,6 @@ use crate::measure::{Figures, Latency};
 /// What one contender reached under one load, in all rounds.
 pub(crate) struct Series {
     pub(crate) name: &'static str,
-    pub(crate) what: &'static str,
     pub(crate) is_floor: bool,
     pub(crate) note: String,
     pub(crate) rounds: Vec<Figures>,
@@ -22,7 +21,6 @@ impl Series {
     pub(crate) fn new(contender: &dyn Contender) -> Self {
         Self {
             name: contender.name(),
-            what: contender.what(),
             is_floor: contender.is_floor(),
             note: String::new(),
             rounds: Vec::new(),
@@ -47,7 +45,27 @@ impl Series {
     }
 }
 
-pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
+/// One figure of one contender, in all rounds.
+pub(crate) struct Rate {
+    pub(crate) name: &'static str,
+    pub(crate) rounds: Vec<f64>,
+}
+
+impl Rate {
+    pub(crate) fn new(name: &'static str) -> Self {
+        Self { name, rounds: Vec::new() }
+    }
+
+    pub(crate) fn median(&self) -> f64 {
+        median(self.rounds.clone())
+    }
+
+    pub(crate) fn as_json(&self) -> Value {
+        json!({ "contender": self.name, "median": self.median(), "rounds": self.rounds })
+    }
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     match figures.len() {

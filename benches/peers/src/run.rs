@@ -12,4 +12,6 @@ pub(crate) struct Run {
     pub(crate) threads: Vec<usize>,
     pub(crate) duration: Duration,
     pub(crate) rounds: usize,
+    /// Payload bytes of a full log.
+    pub(crate) fill_bytes: u64,
 }

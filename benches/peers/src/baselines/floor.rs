@@ -24,9 +24,10 @@ pub(crate) enum Durably {
 
 pub(crate) struct Bare(pub(crate) Durably);
 
-const FILE_BYTES: u64 = 256 << 20;
-/// Every thread has a part of the file for itself.
-const PARTS: u64 = 64;
+const FILE_BYTES: u64 = 64 << 20;
+/// Every thread has a part of the file for itself, as large as a batch of 64 of the largest payloads.
+const PART_BYTES: usize = 1 << 20;
+const PARTS: u64 = FILE_BYTES / PART_BYTES as u64;
 
 impl Contender for Bare {
     fn name(&self) -> &'static str {
@@ -87,13 +88,12 @@ impl Opened {
 
 impl Log for Opened {
     fn appender(&self, thread: usize) -> Result<Box<dyn Appender + '_>> {
-        let part = FILE_BYTES / PARTS;
-        let start = thread as u64 % PARTS * part;
+        let start = thread as u64 % PARTS * PART_BYTES as u64;
         Ok(Box::new(Writer {
             log: self,
-            buffer: Aligned::new(1 << 21),
+            buffer: Aligned::new(PART_BYTES),
             start,
-            end: start + part,
+            end: start + PART_BYTES as u64,
             next: start,
         }))
     }

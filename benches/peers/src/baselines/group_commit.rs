@@ -12,7 +12,7 @@ use crate::contender::{Address, Appender, Contender, Log};
 
 pub(crate) struct GroupCommit;
 
-const FILE_BYTES: u64 = 256 << 20;
+const FILE_BYTES: u64 = 64 << 20;
 const WRITE_BYTES_MAX: usize = 4 << 20;
 
 impl Contender for GroupCommit {
@@ -22,6 +22,10 @@ impl Contender for GroupCommit {
 
     fn what(&self) -> &'static str {
         "no library: group commit with a leader, O_DIRECT, file of zeros, fdatasync"
+    }
+
+    fn can_reopen(&self) -> bool {
+        false
     }
 
     fn open(&self, directory: &Path) -> Result<Box<dyn Log>> {

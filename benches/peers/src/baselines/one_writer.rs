@@ -24,7 +24,7 @@ pub(crate) enum Space {
 
 pub(crate) struct OneWriter(pub(crate) Space);
 
-const FILE_BYTES: u64 = 256 << 20;
+const FILE_BYTES: u64 = 64 << 20;
 const GROUP_BYTES: usize = 1 << 20;
 /// In place of a count: there will be no more.
 const FAILED: u64 = u64::MAX;
@@ -42,6 +42,10 @@ impl Contender for OneWriter {
             Space::Growing => "no library: one writer thread, channel, growing file, fdatasync",
             Space::WrittenAhead => "no library: one writer thread, channel, file of zeros, fdatasync",
         }
+    }
+
+    fn can_reopen(&self) -> bool {
+        false
     }
 
     fn open(&self, directory: &Path) -> Result<Box<dyn Log>> {

@@ -37,7 +37,7 @@ impl Log for Opened {
         let mut records = 0;
         while Instant::now() < until {
             for number in records..records + each {
-                self.0.append(payloads.at(number))?;
+                _ = self.0.append(payloads.at(number))?;
             }
             self.0.sync()?;
             records += each;

@@ -8,9 +8,9 @@ use crate::contender::Contender;
 use crate::count::Device;
 use crate::measure::{Load, appends};
 use crate::payload::Payloads;
-use crate::report::Section;
 use crate::rounds::{Series, fresh, order};
 use crate::run::Run;
+use crate::section::Section;
 
 /// One section a payload and number of threads.
 pub(crate) fn run(run: &Run, batch: usize) -> Result<Vec<Section>> {

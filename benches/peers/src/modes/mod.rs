@@ -1,4 +1,8 @@
 //! What can be measured, one file each.
 
 pub(crate) mod append;
+mod fill;
+pub(crate) mod open;
+pub(crate) mod point;
+pub(crate) mod read;
 pub(crate) mod submit;

@@ -7,9 +7,9 @@ use anyhow::Result;
 use crate::count::Device;
 use crate::measure::Counts;
 use crate::payload::Payloads;
-use crate::report::Section;
 use crate::rounds::{Series, fresh, order};
 use crate::run::Run;
+use crate::section::Section;
 
 const WARM_UP: Duration = Duration::from_millis(300);
 

@@ -1,0 +1,94 @@
+//! `--mode open`: how long opening takes on a full log, warm, after an orderly end and after a kill.
+//!
+//! Guarantees: the kill is one. A child process opens the log, appends, and is ended by SIGKILL.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::contender::Contender;
+use crate::modes::fill::{PAYLOAD_BYTES, fill};
+use crate::payload::Payloads;
+use crate::rounds::{Rate, settle};
+use crate::run::Run;
+use crate::section::Section;
+
+/// One section for each way to end.
+pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
+    let mut closed = Vec::new();
+    let mut killed = Vec::new();
+    for contender in run.contenders.iter().filter(|contender| contender.can_reopen()) {
+        let mut after = [Rate::new(contender.name()), Rate::new(contender.name())];
+        one(run, &**contender, &mut after).with_context(|| contender.name())?;
+        let [after_close, after_kill] = after;
+        closed.push(after_close);
+        killed.push(after_kill);
+    }
+    let title =
+        |how| format!("opening {} MiB of {PAYLOAD_BYTES} B records, warm, after {how}", run.fill_bytes >> 20);
+    Ok(vec![
+        Section::rates(title("an orderly end"), "ms", closed).lowest_first(),
+        Section::rates(title("a kill"), "ms", killed).lowest_first(),
+    ])
+}
+
+fn one(run: &Run, contender: &dyn Contender, after: &mut [Rate; 2]) -> Result<()> {
+    let keep = tempfile::Builder::new().prefix("peers-").tempdir_in(&run.place)?;
+    let log = contender.open(keep.path())?;
+    fill(&*log, &Payloads::new(PAYLOAD_BYTES), run.fill_bytes)?;
+    log.close()?;
+    settle(&run.place)?;
+    for _ in 0..run.rounds {
+        after[0].rounds.push(open(contender, keep.path())?);
+    }
+    for _ in 0..run.rounds {
+        kill_one(contender, keep.path())?;
+        after[1].rounds.push(open(contender, keep.path())?);
+    }
+    keep.close()?;
+    settle(&run.place)
+}
+
+fn open(contender: &dyn Contender, directory: &Path) -> Result<f64> {
+    let begun = Instant::now();
+    let log = contender.open(directory)?;
+    let elapsed = begun.elapsed();
+    log.close()?;
+    Ok(elapsed.as_secs_f64() * 1e3)
+}
+
+/// In place of the name of a mode, in the child.
+pub(crate) const CHILD: &str = "RINGWAL_PEERS_CHILD";
+/// What the child says when it has appended.
+const APPENDED: &str = "appended";
+
+fn kill_one(contender: &dyn Contender, directory: &Path) -> Result<()> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(["--only", contender.name(), "--dir"])
+        .arg(directory)
+        .env(CHILD, "1")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut said = String::new();
+    let output = child.stdout.take().context("the child's output")?;
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut said)?;
+    child.kill()?;
+    child.wait()?;
+    ensure!(said.trim() == APPENDED, "the child did not append");
+    Ok(())
+}
+
+/// The child: opens, appends, says so, and waits for its end.
+pub(crate) fn child(contender: &dyn Contender, directory: &Path) -> Result<()> {
+    let log = contender.open(directory)?;
+    let mut appender = log.appender(0)?;
+    for number in 0..16 {
+        appender.append(Payloads::new(PAYLOAD_BYTES).at(number))?;
+    }
+    println!("{APPENDED}");
+    loop {
+        std::thread::park();
+    }
+}

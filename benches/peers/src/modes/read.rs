@@ -1,0 +1,94 @@
+//! `--mode read`: the whole log from its beginning, one thread, warm; and cold, where the page cache may be dropped.
+
+use std::io::Read;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+
+use crate::modes::fill::{PAYLOAD_BYTES, fill};
+use crate::payload::Payloads;
+use crate::rounds::{Rate, fresh, order, settle};
+use crate::run::Run;
+use crate::section::Section;
+
+/// One section warm, and one cold where that can be had.
+pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
+    let names = || run.contenders.iter().map(|contender| Rate::new(contender.name()));
+    let empty = || names().chain([Rate::new("bare 1 MiB reads")]).collect();
+    let (mut warm, mut cold): (Vec<Rate>, Vec<Rate>) = (empty(), empty());
+    let can_drop = drop_caches(&run.place).is_ok();
+    for round in 0..run.rounds {
+        for place in order(run.contenders.len() + 1, round) {
+            let Some(contender) = run.contenders.get(place) else {
+                bare(run, can_drop, &mut warm[place], &mut cold[place])?;
+                continue;
+            };
+            if contender.is_floor() {
+                continue;
+            }
+            fresh(&**contender, &run.place, |log| {
+                if !log.read_all(&mut |_| {})? {
+                    return Ok(());
+                }
+                let records = fill(log, &Payloads::new(PAYLOAD_BYTES), run.fill_bytes)?.len();
+                let read = || {
+                    let (mut count, mut bytes) = (0, 0);
+                    let begun = Instant::now();
+                    log.read_all(&mut |payload| {
+                        count += 1;
+                        bytes += payload.len();
+                    })?;
+                    let elapsed = begun.elapsed().as_secs_f64();
+                    ensure!(count == records, "read {count} of {records} records");
+                    Ok(bytes as f64 / 1e6 / elapsed)
+                };
+                if can_drop {
+                    drop_caches(&run.place)?;
+                    cold[place].rounds.push(read()?);
+                }
+                read()?;
+                warm[place].rounds.push(read()?);
+                Ok(())
+            })?;
+        }
+    }
+    let title = |how| {
+        format!(
+            "sequential read of {} MiB of {PAYLOAD_BYTES} B records, {how}, one thread",
+            run.fill_bytes >> 20
+        )
+    };
+    let mut sections = vec![Section::rates(title("warm"), "MB/s of payload", warm)];
+    if can_drop {
+        sections.push(Section::rates(title("cold"), "MB/s of payload", cold));
+    }
+    Ok(sections)
+}
+
+/// A file of as many bytes, read a MiB at a time.
+fn bare(run: &Run, can_drop: bool, warm: &mut Rate, cold: &mut Rate) -> Result<()> {
+    let path = run.place.join("bare-read");
+    std::fs::write(&path, vec![1; run.fill_bytes as usize])?;
+    let read = || -> Result<f64> {
+        let mut file = std::fs::File::open(&path)?;
+        let mut memory = vec![0; 1 << 20];
+        let begun = Instant::now();
+        while file.read(&mut memory)? > 0 {}
+        Ok(run.fill_bytes as f64 / 1e6 / begun.elapsed().as_secs_f64())
+    };
+    if can_drop {
+        drop_caches(&run.place)?;
+        cold.rounds.push(read()?);
+    }
+    read()?;
+    warm.rounds.push(read()?);
+    std::fs::remove_file(&path)?;
+    settle(&run.place)
+}
+
+/// Empties the page cache, for which one must be root.
+fn drop_caches(place: &Path) -> Result<()> {
+    settle(place)?;
+    Ok(std::fs::write("/proc/sys/vm/drop_caches", "1")?)
+}

@@ -1,0 +1,163 @@
+//! One table: what contenders reached under one load.
+
+use serde_json::{Value, json};
+
+use crate::measure::Load;
+use crate::rounds::{Rate, Series};
+
+/// A table.
+pub(crate) struct Section {
+    title: String,
+    body: Body,
+}
+
+enum Body {
+    Appends(Appends),
+    Rates { unit: &'static str, rates: Vec<Rate>, lowest_first: bool },
+}
+
+/// Appends, with their latencies and costs.
+struct Appends {
+    /// The most records that one flush can cover under this load; zero where there is no such bound.
+    records_per_flush_max: usize,
+    threads: usize,
+    payload: usize,
+    series: Vec<Series>,
+}
+
+impl Section {
+    pub(crate) fn appends(load: &Load, series: Vec<Series>) -> Self {
+        let (threads, batch, payload) = (load.threads, load.batch, load.payloads.length());
+        let s = if threads == 1 { "" } else { "s" };
+        let title = match batch {
+            1 => format!("{threads} thread{s}, {payload} B, every append waited for"),
+            _ => format!("{threads} thread{s}, {payload} B, {batch} records a call"),
+        };
+        let records_per_flush_max = threads * batch;
+        Self { title, body: Body::Appends(Appends { records_per_flush_max, threads, payload, series }) }
+    }
+
+    pub(crate) fn submits(payload: usize, series: Vec<Series>) -> Self {
+        let title = format!("one thread, {payload} B, waiting as late as possible");
+        Self { title, body: Body::Appends(Appends { records_per_flush_max: 0, threads: 1, payload, series }) }
+    }
+
+    /// Contenders with one figure each; those without are left out.
+    pub(crate) fn rates(title: String, unit: &'static str, mut rates: Vec<Rate>) -> Self {
+        rates.retain(|rate| !rate.rounds.is_empty());
+        Self { title, body: Body::Rates { unit, rates, lowest_first: false } }
+    }
+
+    /// For figures of which less is better.
+    pub(crate) fn lowest_first(mut self) -> Self {
+        if let Body::Rates { lowest_first, .. } = &mut self.body {
+            *lowest_first = true;
+        }
+        self
+    }
+
+    pub(crate) fn as_json(&self) -> Value {
+        match &self.body {
+            Body::Appends(appends) => json!({
+                "title": self.title,
+                "threads": appends.threads,
+                "payload_bytes": appends.payload,
+                "floor_p50_us": appends.floor_us(),
+                "series": appends.series.iter().map(Series::as_json).collect::<Vec<_>>(),
+            }),
+            Body::Rates { unit, rates, .. } => json!({
+                "title": self.title,
+                "unit": unit,
+                "series": rates.iter().map(Rate::as_json).collect::<Vec<_>>(),
+            }),
+        }
+    }
+
+    pub(crate) fn markdown(&self) -> String {
+        let body = match &self.body {
+            Body::Appends(appends) => appends.markdown(),
+            Body::Rates { unit, rates, lowest_first } => rates_markdown(unit, rates, *lowest_first),
+        };
+        format!("### {}\n\n{body}\n", self.title)
+    }
+}
+
+impl Appends {
+    /// The lowest median of a bare durable write under the same load.
+    fn floor_us(&self) -> f64 {
+        let bare = self.series.iter().filter(|series| series.is_floor);
+        bare.map(|series| series.latency(|latency| latency.p50_us)).fold(f64::NAN, f64::min)
+    }
+
+    /// Whether it asked for as many flushes as its acknowledgements need: of each thread one call waits, so a flush
+    /// cannot cover more than one call of each.
+    fn is_comparable(&self, series: &Series) -> bool {
+        let flushes = series.of(|figures| figures.flushes_per_record);
+        match self.records_per_flush_max {
+            0 => flushes > 0.0,
+            records => flushes * records as f64 > 0.9,
+        }
+    }
+
+    fn markdown(&self) -> String {
+        let mut text = String::from(
+            "| | records/s | p50 us | p99 us | p99.9 us | p50/floor | CPU us/rec | flushes/rec | device flushes/rec \
+             | device bytes/byte | |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
+        );
+        let mut sorted: Vec<_> = self.series.iter().collect();
+        sorted.sort_by(|a, b| b.of(|f| f.per_second).total_cmp(&a.of(|f| f.per_second)));
+        for series in sorted {
+            text += &self.line(series);
+        }
+        text
+    }
+
+    fn line(&self, series: &Series) -> String {
+        let p50 = series.latency(|latency| latency.p50_us);
+        let note = match self.is_comparable(series) {
+            true => series.note.clone(),
+            false => "**not comparable: too few flushes**".into(),
+        };
+        let cells = [
+            if series.is_floor { format!("*{}*", series.name) } else { series.name.into() },
+            thousands(series.of(|figures| figures.per_second)),
+            number(p50, 0),
+            number(series.latency(|latency| latency.p99_us), 0),
+            number(series.latency(|latency| latency.p999_us), 0),
+            number(p50 / self.floor_us(), 2),
+            number(series.of(|figures| figures.cpu_us_per_record), 1),
+            number(series.of(|figures| figures.flushes_per_record), 3),
+            number(series.of(|figures| figures.device_flushes_per_record.unwrap_or(f64::NAN)), 3),
+            number(series.of(|figures| figures.device_bytes_per_byte.unwrap_or(f64::NAN)), 1),
+            note,
+        ];
+        format!("| {} |\n", cells.join(" | "))
+    }
+}
+
+fn rates_markdown(unit: &str, rates: &[Rate], lowest_first: bool) -> String {
+    let mut sorted: Vec<_> = rates.iter().map(|rate| (rate.name, rate.median())).collect();
+    sorted.sort_by(|a, b| if lowest_first { a.1.total_cmp(&b.1) } else { b.1.total_cmp(&a.1) });
+    let mut text = format!("| | {unit} |\n|---|--:|\n");
+    for (name, median) in sorted {
+        let median = if median < 1000.0 { number(median, 2) } else { thousands(median) };
+        text += &format!("| {name} | {median} |\n");
+    }
+    text
+}
+
+fn number(value: f64, digits: usize) -> String {
+    if value.is_nan() { "-".into() } else { format!("{value:.digits$}") }
+}
+
+fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
