@@ -58,6 +58,11 @@ pub mod sim {
         pub use crate::simulator::parse::{decode_everything, open_with_state_files};
     }
 
+    /// The pure parts of appending and reading, for benchmarks.
+    pub mod work {
+        pub use crate::simulator::work::{Segment, check, encode};
+    }
+
     /// Histories made from numbers, and their judge.
     pub mod simulator {
         pub use crate::simulator::{

@@ -17,6 +17,7 @@ mod minimise;
 pub(crate) mod parse;
 mod plan;
 mod small;
+pub(crate) mod work;
 mod world;
 
 pub use bytes::run_bytes;

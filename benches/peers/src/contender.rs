@@ -50,6 +50,11 @@ pub(crate) trait Log: Sync {
         String::new()
     }
 
+    /// How `submit` goes about it, where it has no tickets or the like.
+    fn submit_note(&self) -> &'static str {
+        "writes and flushes a MiB at a time"
+    }
+
     /// From one thread, as many records as can be made durable until then, a flush for about every MiB at least; gives
     /// their number.
     fn submit(&self, _payloads: &Payloads, _until: Instant) -> Result<Option<u64>> {

@@ -55,6 +55,10 @@ impl Log for Opened {
         self.0.backend().flush.to_string()
     }
 
+    fn submit_note(&self) -> &'static str {
+        "tickets"
+    }
+
     fn submit(&self, payloads: &Payloads, until: Instant) -> Result<Option<u64>> {
         let mut tickets = VecDeque::with_capacity(IN_FLIGHT);
         let mut records = 0;

@@ -42,6 +42,10 @@ impl Log for Opened {
         Ok(Box::new(self.0.writer()?))
     }
 
+    fn submit_note(&self) -> &'static str {
+        "128 futures in flight"
+    }
+
     fn submit(&self, payloads: &Payloads, until: Instant) -> Result<Option<u64>> {
         let writer = self.0.writer()?;
         let mut number = 0;

@@ -4,11 +4,12 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
+use crate::contender::Contender;
 use crate::modes::fill::{PAYLOAD_BYTES, fill};
 use crate::payload::Payloads;
-use crate::rounds::{Rate, fresh, order, settle};
+use crate::rounds::{Rate, order, settle};
 use crate::run::Run;
 use crate::section::Section;
 
@@ -27,30 +28,8 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
             if contender.is_floor() {
                 continue;
             }
-            fresh(&**contender, &run.place, |log| {
-                if !log.read_all(&mut |_| {})? {
-                    return Ok(());
-                }
-                let records = fill(log, &Payloads::new(PAYLOAD_BYTES), run.fill_bytes)?.len();
-                let read = || {
-                    let (mut count, mut bytes) = (0, 0);
-                    let begun = Instant::now();
-                    log.read_all(&mut |payload| {
-                        count += 1;
-                        bytes += payload.len();
-                    })?;
-                    let elapsed = begun.elapsed().as_secs_f64();
-                    ensure!(count == records, "read {count} of {records} records");
-                    Ok(bytes as f64 / 1e6 / elapsed)
-                };
-                if can_drop {
-                    drop_caches(&run.place)?;
-                    cold[place].rounds.push(read()?);
-                }
-                read()?;
-                warm[place].rounds.push(read()?);
-                Ok(())
-            })?;
+            one(run, &**contender, can_drop, &mut warm[place], &mut cold[place])
+                .with_context(|| contender.name())?;
         }
     }
     let title = |how| {
@@ -64,6 +43,38 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
         sections.push(Section::rates(title("cold"), "MB/s of payload", cold));
     }
     Ok(sections)
+}
+
+/// Fills, closes and opens again, so that the contender keeps nothing in memory of its own; reads cold, then warm.
+fn one(run: &Run, contender: &dyn Contender, can_drop: bool, warm: &mut Rate, cold: &mut Rate) -> Result<()> {
+    let keep = tempfile::Builder::new().prefix("peers-").tempdir_in(&run.place)?;
+    let log = contender.open(keep.path())?;
+    if !contender.can_reopen() || !log.read_all(&mut |_| {})? {
+        return log.close();
+    }
+    let records = fill(&*log, &Payloads::new(PAYLOAD_BYTES), run.fill_bytes)?.len();
+    log.close()?;
+    let log = contender.open(keep.path())?;
+    let read = || {
+        let (mut count, mut bytes) = (0, 0);
+        let begun = Instant::now();
+        log.read_all(&mut |payload| {
+            count += 1;
+            bytes += payload.len();
+        })?;
+        let elapsed = begun.elapsed().as_secs_f64();
+        ensure!(count == records, "read {count} of {records} records");
+        Ok(bytes as f64 / 1e6 / elapsed)
+    };
+    if can_drop {
+        drop_caches(&run.place)?;
+        cold.rounds.push(read()?);
+    }
+    read()?;
+    warm.rounds.push(read()?);
+    log.close()?;
+    keep.close()?;
+    settle(&run.place)
 }
 
 /// A file of as many bytes, read a MiB at a time.

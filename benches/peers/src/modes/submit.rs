@@ -30,7 +30,7 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
                     let records = log.submit(&payloads, Instant::now() + run.duration)?.unwrap_or(0);
                     let after = Counts::now(log, device.as_ref())?;
                     series.rounds.push(before.until(&after, records, *payload, None));
-                    series.note = log.note();
+                    series.note = [log.submit_note(), &log.note()].join(" ");
                     Ok(())
                 })?;
             }
