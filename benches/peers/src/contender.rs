@@ -88,4 +88,9 @@ pub(crate) trait Appender {
 pub(crate) trait Reader {
     /// Reads the record, checked as the contender checks it; gives its length.
     fn read(&mut self, address: Address) -> Result<usize>;
+
+    /// Stores: goes over the entries of the record's agent from there on; gives their number, 100 at most.
+    fn scan(&mut self, _address: Address) -> Result<usize> {
+        anyhow::bail!("only stores have ranges")
+    }
 }

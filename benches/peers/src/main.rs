@@ -11,6 +11,7 @@ mod report;
 mod rounds;
 mod run;
 mod section;
+mod stores;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -18,7 +19,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
-use crate::contender::Contender;
 use crate::run::Run;
 
 /// Measures ringwal beside its peers. Prints markdown.
@@ -73,12 +73,14 @@ enum Mode {
     Read,
     /// Reading records one at a time at random
     Point,
+    /// Stores: durable puts of a record with its index entries, gets, ranges
+    Store,
 }
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.list {
-        for contender in contenders::all() {
+        for contender in contenders::all().iter().chain(&stores::all()) {
             println!("{:<18} {}", contender.name(), contender.what());
         }
         return Ok(());
@@ -97,6 +99,7 @@ fn main() -> Result<()> {
             Mode::Open => modes::open::run(&run)?,
             Mode::Read => modes::read::run(&run)?,
             Mode::Point => modes::point::run(&run)?,
+            Mode::Store => modes::store::run(&run)?,
         });
     }
     let machine = report::Machine::of(&run.place);
@@ -109,19 +112,11 @@ fn main() -> Result<()> {
 }
 
 fn checked(arguments: &Arguments) -> Result<Run> {
-    let all = contenders::all();
+    let (logs, stores) = (contenders::all(), stores::all());
     for name in arguments.only.iter().chain(&arguments.without) {
-        ensure!(
-            all.iter().any(|contender| contender.name() == name),
-            "no contender is called {name}: see --list"
-        );
+        let mut all = logs.iter().chain(&stores);
+        ensure!(all.any(|contender| contender.name() == name), "no contender is called {name}: see --list");
     }
-    let wanted = |contender: &dyn Contender| {
-        let name = contender.name().to_owned();
-        (arguments.only.is_empty() || arguments.only.contains(&name)) && !arguments.without.contains(&name)
-    };
-    let contenders: Vec<_> = all.into_iter().filter(|contender| wanted(&**contender)).collect();
-    ensure!(!contenders.is_empty(), "nobody is left to measure");
     ensure!((0.01..=3600.0).contains(&arguments.seconds), "--seconds must be 0.01 to 3600");
     ensure!(arguments.rounds > 0, "--rounds must be at least 1");
     ensure!(
@@ -132,13 +127,19 @@ fn checked(arguments: &Arguments) -> Result<Run> {
         arguments.payload.iter().all(|bytes| (1..=16_384).contains(bytes)),
         "--payload must be 1 to 16384"
     );
-    Ok(Run {
-        contenders,
+    let mut run = Run {
+        contenders: logs,
+        only: arguments.only.clone(),
+        without: arguments.without.clone(),
         place: arguments.dir.clone().unwrap_or_else(std::env::temp_dir),
         payloads: arguments.payload.clone(),
         threads: arguments.threads.clone(),
         duration: Duration::from_secs_f64(arguments.seconds),
         rounds: arguments.rounds,
         fill_bytes: arguments.fill << 20,
-    })
+    };
+    let mut contenders = std::mem::take(&mut run.contenders);
+    contenders.retain(|contender| run.wants(contender.name()));
+    run.contenders = contenders;
+    Ok(run)
 }

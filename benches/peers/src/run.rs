@@ -7,6 +7,9 @@ use crate::contender::Contender;
 
 pub(crate) struct Run {
     pub(crate) contenders: Vec<Box<dyn Contender>>,
+    /// Names given with `--only` and `--without`.
+    pub(crate) only: Vec<String>,
+    pub(crate) without: Vec<String>,
     pub(crate) place: PathBuf,
     pub(crate) payloads: Vec<usize>,
     pub(crate) threads: Vec<usize>,
@@ -14,4 +17,12 @@ pub(crate) struct Run {
     pub(crate) rounds: usize,
     /// Payload bytes of a full log.
     pub(crate) fill_bytes: u64,
+}
+
+impl Run {
+    /// Whether the contender of that name is to run.
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        let is_in = |names: &[String]| names.iter().any(|other| other == name);
+        (self.only.is_empty() || is_in(&self.only)) && !is_in(&self.without)
+    }
 }

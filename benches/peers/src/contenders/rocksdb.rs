@@ -72,7 +72,7 @@ impl Appender for &Opened {
         }
         let mut options = WriteOptions::default();
         options.set_sync(true);
-        Ok(self.database.write_opt(&batch, &options)?)
+        Ok(self.database.write_opt(batch, &options)?)
     }
 }
 

@@ -5,4 +5,5 @@ mod fill;
 pub(crate) mod open;
 pub(crate) mod point;
 pub(crate) mod read;
+pub(crate) mod store;
 pub(crate) mod submit;

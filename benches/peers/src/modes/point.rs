@@ -92,10 +92,10 @@ fn bare(run: &Run, bytes: u64, threads: usize) -> Result<f64> {
     rate
 }
 
-type Work<'a> = Box<dyn FnMut() -> Result<()> + 'a>;
+pub(crate) type Work<'a> = Box<dyn FnMut() -> Result<()> + 'a>;
 
 /// Does the work on so many threads for so long.
-fn per_second<'a>(
+pub(crate) fn per_second<'a>(
     threads: usize,
     duration: Duration,
     work: impl Fn(u64) -> Result<Work<'a>> + Sync,

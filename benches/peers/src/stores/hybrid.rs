@@ -1,0 +1,48 @@
+//! This crate's HybridStore.
+
+use std::ops::Bound;
+use std::path::Path;
+
+use anyhow::Result;
+use ringwal::{Direction, HybridOptions, HybridStore, KeyRange, KvStore, WriteBatch};
+
+use super::{Pair, Store, journal};
+
+pub(super) struct Hybrid(HybridStore);
+
+impl Store for Hybrid {
+    fn open(directory: &Path) -> Result<Self> {
+        Ok(Self(HybridStore::open(directory.join("store"), HybridOptions::new())?))
+    }
+
+    fn put(&self, pairs: &[Pair<'_>]) -> Result<()> {
+        let mut batch = WriteBatch::new();
+        for (key, value) in pairs {
+            batch.put(&key[..], *value);
+        }
+        self.0.write(batch)?;
+        Ok(())
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<usize>> {
+        Ok(self.0.get(key)?.map(|value| value.len()))
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<usize> {
+        let range = KeyRange::new(Bound::Included(from), Bound::Included(to));
+        let mut count = 0;
+        for entry in self.0.scan(range, Direction::Forward, limit)? {
+            entry?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn close(self) -> Result<()> {
+        Ok(self.0.close()?)
+    }
+
+    fn uncounted_flushes(&self) -> u64 {
+        journal::flushes_of_the_ring(self.0.journal())
+    }
+}
