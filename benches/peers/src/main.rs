@@ -33,6 +33,9 @@ struct Arguments {
     /// Rounds; medians are told
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// Seconds of rest after each contender was opened: disks in the cloud have a budget, and preparing files spends it
+    #[arg(long, default_value_t = 0.0)]
+    pause: f64,
     /// Numbers of threads
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64])]
     threads: Vec<usize>,
@@ -118,6 +121,7 @@ fn checked(arguments: &Arguments) -> Result<Run> {
         ensure!(all.any(|contender| contender.name() == name), "no contender is called {name}: see --list");
     }
     ensure!((0.01..=3600.0).contains(&arguments.seconds), "--seconds must be 0.01 to 3600");
+    ensure!((0.0..=600.0).contains(&arguments.pause), "--pause must be 0 to 600");
     ensure!(arguments.rounds > 0, "--rounds must be at least 1");
     ensure!(
         arguments.threads.iter().all(|threads| (1..=1024).contains(threads)),
@@ -136,6 +140,7 @@ fn checked(arguments: &Arguments) -> Result<Run> {
         threads: arguments.threads.clone(),
         duration: Duration::from_secs_f64(arguments.seconds),
         rounds: arguments.rounds,
+        pause: Duration::from_secs_f64(arguments.pause),
         fill_bytes: arguments.fill << 20,
     };
     let mut contenders = std::mem::take(&mut run.contenders);

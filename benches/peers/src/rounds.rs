@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::contender::{Contender, Log};
 use crate::measure::{Figures, Latency};
+use crate::run::Run;
 
 /// What one contender reached under one load, in all rounds.
 pub(crate) struct Series {
@@ -83,16 +84,18 @@ pub(crate) fn order(contenders: usize, round: usize) -> impl Iterator<Item = usi
 /// Opens the contender in an empty directory, does the work, and leaves nothing behind for the next one to wait for.
 pub(crate) fn fresh<T>(
     contender: &dyn Contender,
-    place: &Path,
+    run: &Run,
     work: impl FnOnce(&dyn Log) -> Result<T>,
 ) -> Result<T> {
     let outcome = (|| -> Result<T> {
-        let keep = tempfile::Builder::new().prefix("peers-").tempdir_in(place)?;
+        let keep = tempfile::Builder::new().prefix("peers-").tempdir_in(&run.place)?;
         let log = contender.open(keep.path())?;
+        settle(&run.place)?;
+        std::thread::sleep(run.pause);
         let result = work(&*log)?;
         log.close()?;
         keep.close()?;
-        settle(place)?;
+        settle(&run.place)?;
         Ok(result)
     })();
     outcome.with_context(|| contender.name())

@@ -51,7 +51,7 @@ fn one(
     place: usize,
 ) -> Result<()> {
     let device = Device::under(&run.place)?;
-    fresh(contender, &run.place, |log| {
+    fresh(contender, run, |log| {
         for (load, series) in loads.iter().zip(all) {
             appends(log, &Load { duration: WARM_UP, ..load.clone() }, None)?;
             series[place].rounds.push(appends(log, load, device.as_ref())?);

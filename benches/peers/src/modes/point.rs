@@ -37,7 +37,7 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
             if contender.is_floor() {
                 continue;
             }
-            fresh(&**contender, &run.place, |log| {
+            fresh(&**contender, run, |log| {
                 if log.reader()?.is_none() {
                     return Ok(());
                 }

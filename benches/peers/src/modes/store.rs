@@ -37,7 +37,7 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
     let mut ranges: Vec<_> = contenders.iter().map(|contender| Rate::new(contender.name())).collect();
     for round in 0..run.rounds {
         for place in order(contenders.len(), round) {
-            fresh(&*contenders[place], &run.place, |log| {
+            fresh(&*contenders[place], run, |log| {
                 let mut records = 0;
                 for (load, puts) in loads.iter().zip(&mut puts) {
                     records += appends(log, &Load { duration: WARM_UP, ..load.clone() }, None)?.records;

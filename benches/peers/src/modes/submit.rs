@@ -22,7 +22,7 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
         for round in 0..run.rounds {
             for place in order(run.contenders.len(), round) {
                 let series = &mut all[place];
-                fresh(&*run.contenders[place], &run.place, |log| {
+                fresh(&*run.contenders[place], run, |log| {
                     if log.submit(&payloads, Instant::now() + WARM_UP)?.is_none() {
                         return Ok(());
                     }
