@@ -33,7 +33,7 @@ fn put_until_killed(store: &Path) {
         for thread in 0..THREADS {
             let trail = &trail;
             scope.spawn(move || {
-                for number in (first + thread..).step_by(THREADS as usize) {
+                for number in (first + thread..).step_by(usize::try_from(THREADS).expect("a few threads")) {
                     trail.put_audit(&trail::audit(number)).expect("an audit");
                     let mut line = format!("put {number}\n");
                     if number % 40 == 0 {

@@ -107,7 +107,8 @@ fn the_same_audit_again_writes_nothing_and_another_one_is_refused_with_both() {
     let put = trail.put_audit_with_receipt(&audit).expect("the same audit");
     assert_eq!((put.query_id, put.is_new, put.receipt), (audit.query_id, false, None));
     assert_eq!(trail.store().take(), [0, 1, 0]);
-    let changes: [(&str, fn(&mut QueryAudit)); 6] = [
+    type Change = (&'static str, fn(&mut QueryAudit));
+    let changes: [Change; 6] = [
         ("agent_id", |audit| audit.agent_id = None),
         ("timestamp", |audit| audit.timestamp += 1),
         ("params", |audit| audit.params.subject.push('!')),

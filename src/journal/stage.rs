@@ -108,6 +108,7 @@ impl Stage {
     }
 
     /// Puts records that belong together into the commit if there is room; gives the offset of the first.
+    #[cfg(feature = "group-commit")]
     pub(crate) fn try_put(&mut self, records: &[Unplaced<'_>]) -> Option<u64> {
         let fits = self.room(bytes_of(records), records.len()) == Room::Enough;
         fits.then(|| self.put(records))
