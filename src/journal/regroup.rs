@@ -9,7 +9,7 @@
 //! - Waking many takes a good part of a commit's time by itself: they are woken while the next commit is on its way.
 //! - In between they are answered at once, and the next commit takes who is there.
 //!
-//! The limits between the three were measured (docs/decisions/0006). Guarantees: nobody is kept waiting longer than three
+//! The limits between the three were measured (docs/decisions/0009). Guarantees: nobody is kept waiting longer than three
 //! quarters of what a commit takes, and in vain only once in many commits. Must not know: queues, records, devices.
 
 use std::time::Duration;
