@@ -230,6 +230,30 @@ fn a_full_disk_refuses_what_does_not_fit_and_heals_without_reopening() {
 }
 
 #[test]
+fn on_a_full_disk_everybody_who_is_refused_is_woken() {
+    let disk = SimDisk::new(1);
+    // Without idle commits nothing but the refused themselves would wake anybody.
+    let options = options().idle_commit(None);
+    let journal = std::sync::Arc::new(Journal::open_simulated(&disk, options).expect("a new journal"));
+    disk.set_room(Some(0));
+    while journal.append(&[1; 30_000]).is_ok() {}
+    let (tell, told) = std::sync::mpsc::channel();
+    for _ in 0..4 {
+        let (journal, tell) = (journal.clone(), tell.clone());
+        std::thread::spawn(move || {
+            let refused = |_: &i32| matches!(journal.append(&[2; 30_000]), Err(Error::DiskFull { .. }));
+            tell.send((0..200).filter(refused).count())
+        });
+    }
+    for _ in 0..4 {
+        let refused = told.recv_timeout(Duration::from_secs(30)).expect("a refused append was not woken");
+        assert_eq!(refused, 200);
+    }
+    disk.set_room(None);
+    journal.append(&[3; 30_000]).expect("there is room again");
+}
+
+#[test]
 fn a_real_file_system_that_fills_up_and_is_freed_again() {
     let Some(mount) = SmallFileSystem::mount(2 << 20) else {
         println!("skipped: mounting a small tmpfs needs root");

@@ -37,6 +37,8 @@ struct Gathering {
     /// Did not fit into the last commit.
     left_over: Option<Request>,
     closing: Option<Promise>,
+    /// Somebody was refused in this round, who sleeps until the round is over.
+    has_refused: bool,
     /// Their commit is on its way. Kept here, so that a panic meets them after the failure is noted.
     flying: Taken,
     /// Durable, and not answered yet.
@@ -84,6 +86,7 @@ impl Committer {
             taken: Taken::default(),
             left_over: None,
             closing: None,
+            has_refused: false,
             flying: Taken::default(),
             done: None,
             spare: Taken::default(),
@@ -95,12 +98,19 @@ impl Committer {
     /// The whole life of the commit thread.
     pub(super) fn run(mut self) {
         // Dropped before the promises that this holds: they answer with the failure.
-        let guard = NoteFailure(self.gathering.intake.rounds.clone());
-        self.run_until_closed();
-        std::mem::forget(guard);
+        let _guard = NotePanic(self.gathering.intake.rounds.clone());
+        let failed = self.run_until_closed();
+        // First the writer, and with it the locks and the background work: whoever is refused with a failure finds the disk at
+        // rest and can reopen the journal. Then the promises that are left, which refuse with what is noted here.
+        let Self { writer, gathering, .. } = self;
+        drop(writer);
+        if let Some(error) = failed {
+            gathering.intake.rounds.note_failure(&error);
+        }
     }
 
-    fn run_until_closed(&mut self) {
+    /// Works until the journal is closed, or has failed: nothing can become durable any more then.
+    fn run_until_closed(&mut self) -> Option<Error> {
         loop {
             let round = self.gathering.intake.rounds.current();
             if cfg!(ringwal_zoo = "gathering_closes_before_the_requests_have_their_round") {
@@ -114,15 +124,13 @@ impl Committer {
                 Gathered::Gone => {}
             }
             if let Err(error @ Error::Failed { .. }) = self.writer.check_usable() {
-                // Nothing can become durable any more: the thread ends. First the writer is dropped, and with it go the
-                // locks and the background work; then the promises, which refuse with what is noted here. So whoever is
-                // refused finds the journal refusing, the disk at rest, and can reopen it.
                 self.gathering.answer_done();
-                return self.gathering.intake.rounds.note_failure(&error);
+                return Some(error);
             }
             let is_over = self.gathering.closing.is_some() || gathered == Gathered::Gone;
             if is_over && self.gathering.is_empty() {
-                return self.end();
+                self.end();
+                return None;
             }
             if gathered != Gathered::Something {
                 self.gathering.intake.rounds.finish(round);
@@ -140,7 +148,8 @@ impl Committer {
             self.regroup.regrouped(gathering.intake.arrived() >= arrived, start.elapsed());
             has_room = gathering.take_all(round, &mut Onto::Writer(writer));
         }
-        if gathering.is_empty() && gathering.closing.is_none() {
+        let has_refused = std::mem::take(&mut gathering.has_refused);
+        if gathering.is_empty() && gathering.closing.is_none() && !has_refused {
             // Those who are answered in flight are not kept waiting for a flight that does not begin.
             gathering.answer_done();
             let patience = self.idle_patience();
@@ -174,13 +183,15 @@ impl Committer {
     }
 
     fn commit_round(&mut self, round: u64) {
-        let Self { writer, gathering, .. } = self;
+        let Self { writer, gathering, regroup, .. } = self;
         let begun = Instant::now();
         self.last_activity = begun;
         let spare = std::mem::take(&mut gathering.spare);
         gathering.flying = std::mem::replace(&mut gathering.taken, spare);
         let committed = writer.commit_while(&mut |stage| {
-            gathering.answer_done();
+            if let Some((requests, duration)) = gathering.answer_done() {
+                regroup.woke(requests, duration);
+            }
             gathering.take_all(round + 1, &mut Onto::Stage(stage));
         });
         // In case that there was no flight.
@@ -206,8 +217,8 @@ impl Committer {
                 }
                 gathering.intake.rounds.finish(round);
             }
-            // They are refused when they are dropped, as is what was taken in flight.
-            Err(error) => gathering.intake.rounds.note_failure(&error),
+            // The writer has failed: this thread ends. They are refused when they are dropped, as is what was taken in flight.
+            Err(_) => {}
         }
     }
 
@@ -217,13 +228,15 @@ impl Committer {
         let others = gathering.taken.requests() + gathering.intake.waiting();
         let arrived = gathering.intake.arrived() + requests as u64;
         let answer = self.regroup.answer(requests, others);
-        if answer == Answer::InFlight {
+        // The next flight must begin at once: neither wait for more, nor for a segment or for space.
+        let begins_at_once = gathering.left_over.is_none() && self.writer.options.linger.is_zero();
+        if answer == Answer::InFlight && begins_at_once {
             return;
         }
-        let start = Instant::now();
-        gathering.answer_done();
-        self.regroup.woke(requests, start.elapsed());
-        let spin = self.writer.options.spin;
+        if let Some((requests, duration)) = gathering.answer_done() {
+            self.regroup.woke(requests, duration);
+        }
+        let spin = gathering.intake.rounds.spin();
         if let Answer::NowAndWait(patience) = answer {
             // More than the queue holds cannot come without being taken.
             let can_come = requests < gathering.intake.depth();
@@ -240,9 +253,10 @@ impl Committer {
     }
 
     fn idle(&mut self) {
-        if let Err(error) = self.writer.vouch() {
-            self.gathering.intake.rounds.note_failure(&error);
-        }
+        self.last_activity = Instant::now();
+        // Nothing that was acknowledged depends on it. A failure is seen by whoever looks at the writer next; after
+        // anything else (no room for a segment, no descriptor) it is tried again after a while.
+        let _ = self.writer.vouch();
     }
 
     /// Closes the writer and answers whoever asked for it.
@@ -333,14 +347,18 @@ impl Gathering {
                 self.left_over = Some(again(promise));
                 return false;
             }
-            Err(error) => promise.refuse(error),
+            Err(error) => {
+                self.has_refused = true;
+                promise.refuse(error);
+            }
         }
         true
     }
 
-    /// Answers those whose records are durable.
-    fn answer_done(&mut self) {
-        let Some(Done { round, mut taken, end, durable }) = self.done.take() else { return };
+    /// Answers those whose records are durable; gives how many there were and how long it took to wake them.
+    fn answer_done(&mut self) -> Option<(usize, Duration)> {
+        let Done { round, mut taken, end, durable } = self.done.take()?;
+        let (start, requests) = (Instant::now(), taken.requests());
         for (promise, offset) in taken.appends.drain(..) {
             promise.keep(offset, &durable);
         }
@@ -349,6 +367,7 @@ impl Gathering {
         }
         self.spare = taken;
         self.intake.rounds.finish(round);
+        Some((requests, start.elapsed()))
     }
 }
 
@@ -413,11 +432,13 @@ impl EndOfRounds {
 }
 
 /// While a panic unwinds, promises are dropped: they must find the failure to answer with.
-struct NoteFailure(Arc<super::rounds::Rounds>);
+struct NotePanic(Arc<super::rounds::Rounds>);
 
-impl Drop for NoteFailure {
+impl Drop for NotePanic {
     fn drop(&mut self) {
-        self.0.note_failure(&panicked("see the panic's own message".into()));
+        if std::thread::panicking() {
+            self.0.note_failure(&panicked("see the panic's own message".into()));
+        }
     }
 }
 

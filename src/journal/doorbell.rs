@@ -1,7 +1,7 @@
 //! The doorbell: how the commit thread sleeps until enough has come in, and how whoever brings the last of it wakes it.
 //!
-//! Guarantees: whoever brings what was waited for wakes the sleeper, and nobody else does; an arrival is never missed. Must
-//! not know: what arrives.
+//! Guarantees: whoever brings what is waited for wakes the sleeper; an arrival is never missed. A sleep may end early, so
+//! sleepers look again. Must not know: what arrives.
 
 use std::time::Duration;
 
@@ -72,7 +72,8 @@ impl Doorbell {
 
     /// Sleeps until `count` have arrived in all, for `patience`, or until nobody will come any more.
     pub(super) fn sleep_until(&self, count: u64, patience: Option<Duration>) {
-        let deadline = patience.map(|patience| Instant::now() + patience);
+        // Beyond what a clock can tell is as long as it takes.
+        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
         loop {
             let seen = self.rings.load();
             let is_late = cfg!(ringwal_zoo = "doorbell_looks_before_it_says_what_it_wants");

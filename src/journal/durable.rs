@@ -116,7 +116,7 @@ impl DurableEnd {
 
     /// Waits until the durable end is above `end`, at most `patience`; may return for no reason.
     pub(super) fn wait_above(&self, disk: &dyn ReadDisk, end: u64, patience: Duration) -> Result<()> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now().checked_add(patience);
         let Some(watermark) = self.watermark() else {
             // Nothing to wait on yet: look again soon, the file may come.
             std::thread::sleep(patience.min(LOOK_AROUND / 10));
@@ -126,7 +126,8 @@ impl DurableEnd {
         // The count is taken before the look, so that a publication in between is not slept through.
         let seen = watermark.announcements();
         if self.refresh(disk)? <= end {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left =
+                deadline.map_or(patience, |deadline| deadline.saturating_duration_since(Instant::now()));
             watermark.wait(seen, left.min(LOOK_AROUND));
         }
         Ok(())

@@ -63,12 +63,14 @@ impl Follow {
 
     /// Goes to the next record; `false` when there was none within `patience`, or there will be none.
     fn wait(&mut self, patience: Duration) -> Result<bool> {
-        let deadline = Instant::now() + patience;
+        // Beyond what a clock can tell is as long as it takes.
+        let deadline = Instant::now().checked_add(patience);
         loop {
             if self.records.advance()? {
                 return Ok(true);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left =
+                deadline.map_or(patience, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() || self.is_ended() {
                 return Ok(false);
             }

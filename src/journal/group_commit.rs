@@ -65,7 +65,7 @@ impl GroupCommitBuffer {
     pub(super) fn new(depth: usize, spin: Duration) -> (Self, Intake) {
         let (sender, receiver) = bounded(depth);
         let (rounds, bell) = (Arc::new(Rounds::new(spin)), Arc::new(Doorbell::new()));
-        let intake = Intake { receiver, bell: bell.clone(), rounds: rounds.clone(), received: 0 };
+        let intake = Intake { receiver, bell: bell.clone(), rounds: rounds.clone() };
         (Self { sender, bell, rounds }, intake)
     }
 
@@ -121,7 +121,6 @@ pub(super) struct Intake {
     receiver: Receiver<Request>,
     bell: Arc<Doorbell>,
     pub(super) rounds: Arc<Rounds>,
-    received: u64,
 }
 
 /// What waiting for a request came to.
@@ -135,26 +134,30 @@ pub(super) enum Next {
 
 impl Intake {
     /// The next request; waits for it at most `patience`, or for as long as it takes.
-    pub(super) fn next(&mut self, patience: Option<Duration>) -> Next {
-        let now = self.next_now();
-        if !matches!(now, Next::Nothing) {
-            return now;
-        }
-        self.bell.sleep_until(self.received + 1, patience);
-        match self.next_now() {
-            // Looked at after the queue, so what was sent before it was left has been found.
-            Next::Nothing if self.bell.is_left() => self.next_now().or_gone(),
-            next => next,
+    pub(super) fn next(&self, patience: Option<Duration>) -> Next {
+        let deadline = patience.and_then(|patience| Instant::now().checked_add(patience));
+        loop {
+            // Before the look: a request can be in the queue, and taken, before it is counted, and then its count must
+            // not stand for another one's.
+            let (arrived, is_left) = (self.bell.arrived(), self.bell.is_left());
+            match self.next_now() {
+                // What was sent before the queue was left has been found.
+                Next::Nothing if is_left => return Next::Gone,
+                Next::Nothing => {}
+                next => return next,
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Next::Nothing;
+            }
+            self.bell.sleep_until(arrived + 1, left);
         }
     }
 
     /// The next request if there is one now.
-    pub(super) fn next_now(&mut self) -> Next {
+    pub(super) fn next_now(&self) -> Next {
         match self.receiver.try_recv() {
-            Ok(request) => {
-                self.received += 1;
-                Next::Request(request)
-            }
+            Ok(request) => Next::Request(request),
             Err(TryRecvError::Disconnected) => Next::Gone,
             Err(TryRecvError::Empty) => Next::Nothing,
         }
@@ -192,14 +195,5 @@ impl Intake {
     /// How many requests the queue holds.
     pub(super) fn depth(&self) -> usize {
         self.receiver.capacity().unwrap_or(usize::MAX)
-    }
-}
-
-impl Next {
-    fn or_gone(self) -> Self {
-        match self {
-            Self::Nothing => Self::Gone,
-            next => next,
-        }
     }
 }

@@ -252,7 +252,8 @@ impl Journal {
     /// As [`wait_durable`](Self::wait_durable).
     pub fn wait_durable_timeout(&self, offset: Offset, patience: Duration) -> Result<bool> {
         self.check_fork()?;
-        let deadline = Instant::now() + patience;
+        // Beyond what a clock can tell is as long as it takes.
+        let deadline = Instant::now().checked_add(patience);
         loop {
             // Before the look: when the journal ends in between, the look sees all that will ever be durable.
             let refusal = self.queue.rounds.refusal();
@@ -262,7 +263,8 @@ impl Journal {
             if let Some(refusal) = refusal {
                 return Err(refusal);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left =
+                deadline.map_or(patience, |deadline| deadline.saturating_duration_since(Instant::now()));
             if left.is_zero() {
                 return Ok(false);
             }

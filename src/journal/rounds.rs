@@ -78,6 +78,11 @@ impl Rounds {
         }
     }
 
+    /// How long somebody who is alone looks out; zero for never.
+    pub(super) fn spin(&self) -> Duration {
+        self.spinning.longest
+    }
+
     /// The round that gathers now.
     pub(super) fn current(&self) -> u64 {
         self.gathering.load(Ordering::Relaxed)
@@ -236,7 +241,7 @@ impl Slot {
         }
         let waiting = Waiting::begin(&self.rounds.spinning);
         if waiting.alone && self.rounds.spinning.longest > Duration::ZERO {
-            self.look_out();
+            self.look_out(deadline);
         }
         loop {
             if let Some(answer) = self.answer_now() {
@@ -262,11 +267,13 @@ impl Slot {
     }
 
     /// Looks out for the answer without sleeping, until it is there, it took too long, or another waiter came.
-    fn look_out(&self) {
+    fn look_out(&self, deadline: Option<Instant>) {
         const LOOKS: u32 = 64;
         let Spinning { longest, waiting } = &self.rounds.spinning;
         let start = Instant::now();
-        while waiting.load(Ordering::Relaxed) == 1 && start.elapsed() < *longest {
+        let left = deadline.map_or(*longest, |deadline| deadline.saturating_duration_since(start));
+        let longest = left.min(*longest);
+        while waiting.load(Ordering::Relaxed) == 1 && start.elapsed() < longest {
             for _ in 0..LOOKS {
                 if self.answer.load(Ordering::Relaxed) != NONE {
                     return;

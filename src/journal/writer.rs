@@ -244,6 +244,11 @@ impl JournalWriter {
             let error = Error::io("commit to", &self.active.path, source);
             if cfg!(ringwal_zoo = "failure_is_not_final") { error } else { self.fail(error) }
         })?;
+        // A flush in the background that failed in the meantime may have been told of this commit's bytes, and its own
+        // flush not any more.
+        if let Some(failure) = self.active.failure() {
+            return Err(self.fail(failure));
+        }
         self.chain = chain.finish();
         self.advance((start, end), total as u64, &durable);
         Ok(durable)

@@ -74,13 +74,13 @@ pub(crate) fn writer_lives(disk: &dyn ReadDisk) -> Result<bool> {
 
 /// Takes the lock of the open file, waiting for it at most `patience`; `false` when it could not be had.
 pub(super) fn wait_for_lock(file: &dyn WriteFile, patience: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + patience;
+    let deadline = Instant::now().checked_add(patience);
     let mut pause = FIRST_PAUSE;
     loop {
         if file.try_lock()? {
             return Ok(true);
         }
-        let left = deadline.saturating_duration_since(Instant::now());
+        let left = deadline.map_or(patience, |deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_zero() {
             return Ok(false);
         }

@@ -79,6 +79,11 @@ impl WritableSegment {
         }
     }
 
+    /// Why the file cannot be relied on any more, if so: a flush of it failed that may have covered a commit's bytes.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.lock().failed.clone()
+    }
+
     /// Writes one more step of zeros when less than up to `target` is written; `false` when there was nothing to do.
     pub(crate) fn write_step(&self, target: u64) -> Result<bool, PrepareError> {
         let target = block_ceiling(target).min(self.file_end());
