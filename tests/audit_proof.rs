@@ -13,8 +13,8 @@ use journaled::{Index, JournalStore};
 use ringwal::key_codec::AuditKey;
 use ringwal::sim::SimDisk;
 use ringwal::{
-    AnchorFinding, AuditStore, BatchOp, GenericAuditStore, Head, JournaledStore, KvStore, Offset, QueryAudit,
-    TrailProblem, TrailReport, VerifyOptions, WriteBatch,
+    AnchorFinding, AuditStore, BatchOp, GenericAuditStore, Head, JournalReader, JournaledStore, KvStore,
+    Offset, QueryAudit, TrailProblem, TrailReport, VerifyOptions, WriteBatch,
 };
 
 const AUDITS: u64 = 130;
@@ -322,6 +322,61 @@ fn edit_index(original: &Original, rng: &mut fastrand::Rng) -> String {
         }
     }
     format!("index: {how}")
+}
+
+/// The file that says the journal is kept from `floor` on only, as anybody can write it.
+fn forge_floor(disk: &SimDisk, floor: Offset) {
+    let mut bytes = [0; 64];
+    bytes[..8].copy_from_slice(b"rwstate\x02");
+    bytes[8] = 1;
+    bytes[16..32].copy_from_slice(&JournalReader::open_simulated(disk).expect("a reader").journal_id().0);
+    bytes[32..40].copy_from_slice(&floor.get().to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..60]), b"floor");
+    bytes[60..].copy_from_slice(&crc.to_le_bytes());
+    disk.set_content("floor", bytes.to_vec());
+}
+
+/// Nothing but that must be said: what is left fits together.
+fn assert_not_kept(report: &TrailReport, floor: Offset, how: &str) {
+    assert!(!report.is_sound(), "{how} and not found");
+    assert_eq!((report.floor, report.problems_found), (floor, 1), "{how}: {:?}", report.problems);
+    assert_eq!(report.problems, [TrailProblem::NotKept { floor }], "{how}");
+    assert!(report.journal.damage.is_empty(), "{how}: {:?}", report.journal.damage);
+}
+
+/// The oldest audits are removed, from the index too, and the journal is made to say that it was cleaned up.
+#[test]
+fn a_journal_that_is_not_whole_is_never_sound() {
+    let original = original(common::seed());
+    let mut origins: Vec<_> = original.index.values().map(|(_, origin)| *origin).collect();
+    origins.sort();
+    origins.dedup();
+    let kept_from = |floor: Offset| -> Index {
+        let is_kept = |(_, (_, origin)): &(Vec<u8>, (Vec<u8>, Offset))| *origin >= floor;
+        original.index.clone().into_iter().filter(is_kept).collect()
+    };
+    for at in [1, 2, origins.len() / 2, origins.len() - 1] {
+        let (disk, floor) = (original.disk.snapshot(1), origins[at]);
+        forge_floor(&disk, floor);
+        for (index, how) in [(kept_from(floor), "floor and index"), (original.index.clone(), "floor alone")] {
+            let report = verify(&disk, index, &original.anchors).expect("a report");
+            assert_not_kept(&report, floor, how);
+        }
+    }
+    let base = |name: &String| name.strip_suffix(".seg")?.parse::<u64>().ok();
+    let mut bases: Vec<_> = original.disk.files().iter().filter_map(base).collect();
+    bases.sort();
+    bases.retain(|base| Offset::new(*base) <= origins[origins.len() - 1]);
+    assert!(bases.len() > 1, "too few segments: {bases:?}");
+    for floor in bases.into_iter().skip(1) {
+        let disk = original.disk.snapshot(1);
+        forge_floor(&disk, Offset::new(floor));
+        for name in disk.files().iter().filter(|name| base(name).is_some_and(|base| base < floor)) {
+            disk.remove_file(name).expect("a segment");
+        }
+        let report = verify(&disk, kept_from(Offset::new(floor)), &original.anchors).expect("a report");
+        assert_not_kept(&report, Offset::new(floor), "segments removed");
+    }
 }
 
 #[test]

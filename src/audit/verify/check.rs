@@ -32,7 +32,8 @@ impl<S: JournaledStore> GenericAuditStore<S> {
     /// entry of the index against the journal.
     ///
     /// Without an anchor this finds what does not fit together; whoever can write the whole journal anew makes it fit. What an
-    /// anchor vouches for nobody can change. The store must keep its whole journal. What is put meanwhile is not looked at.
+    /// anchor vouches for nobody can change. A journal that does not begin with its first record is a problem in the report:
+    /// what stood below can have been removed from the index too. What is put meanwhile is not looked at.
     ///
     /// # Errors
     /// What could not be read. What is wrong with the trail is in the report, not an error.
@@ -69,8 +70,10 @@ impl<S: JournaledStore> GenericAuditStore<S> {
             })
             .map_err(StoreError::from)?;
         let end = journal.durable_end.min(shown);
+        let floor = journal.start.max(reader.floor().map_err(StoreError::from)?);
         let report = TrailReport {
             journal,
+            floor: Offset::ZERO,
             audits: 0,
             entries: 0,
             is_complete: false,
@@ -78,6 +81,7 @@ impl<S: JournaledStore> GenericAuditStore<S> {
             problems_found: 0,
         };
         let mut check = Check { store: self.store(), end, report, progress };
+        check.not_kept(floor);
         check.journal(&reader)?;
         check.settle()?;
         check.index()?;
@@ -101,11 +105,32 @@ impl<S: JournaledStore> Check<'_, S> {
         }
     }
 
+    /// The journal is not kept below `floor`: one problem, however many records it lacks. It can grow meanwhile, with a
+    /// cleanup.
+    fn not_kept(&mut self, floor: Offset) {
+        if floor <= self.report.floor {
+            return;
+        }
+        self.report.floor = floor;
+        let listed = self.report.problems.iter_mut().find_map(|problem| match problem {
+            TrailProblem::NotKept { floor } => Some(floor),
+            _ => None,
+        });
+        match listed {
+            Some(listed) => *listed = floor,
+            None => self.problem(TrailProblem::NotKept { floor }),
+        }
+    }
+
     /// Every audit of the journal must be in the index.
     fn journal(&mut self, reader: &JournalReader) -> StoreResult<()> {
         let start = self.report.journal.start;
-        let mut records = match reader.iter_from(start.max(reader.floor()?)) {
+        let mut records = match reader.iter_from(start.max(self.report.floor)) {
             Err(Error::NotYetDurable { .. }) if self.end <= start => return Ok(()),
+            Err(Error::BelowFloor { floor, .. }) => {
+                self.not_kept(floor);
+                return Ok(());
+            }
             records => records?,
         };
         loop {
@@ -114,11 +139,19 @@ impl<S: JournaledStore> Check<'_, S> {
                 Ok(_) => break,
                 // In the journal's report already; what stands behind it cannot be told.
                 Err(error) if error.is_corruption() => return Ok(()),
+                Err(Error::BelowFloor { floor, .. }) => {
+                    self.not_kept(floor);
+                    return Ok(());
+                }
                 Err(error) => return Err(error.into()),
             };
             match self.store.batch_at(offset) {
                 Ok((_, batch)) => self.batch(offset, batch)?,
                 Err(StoreError::Journal(error)) if error.is_corruption() => return Ok(()),
+                Err(StoreError::Journal(Error::BelowFloor { floor, .. })) => {
+                    self.not_kept(floor);
+                    return Ok(());
+                }
                 Err(StoreError::Journal(error)) => return Err(error.into()),
                 Err(_) => self.problem(TrailProblem::NoBatch { offset }),
             }
@@ -216,7 +249,9 @@ impl<S: JournaledStore> Check<'_, S> {
         Ok(())
     }
 
-    fn was_put(&self, key: &[u8], value: &[u8], origin: Offset) -> StoreResult<bool> {
+    /// Whether the journal record at `origin` put this; also where the journal is not kept so far back, which is a problem of
+    /// its own.
+    fn was_put(&mut self, key: &[u8], value: &[u8], origin: Offset) -> StoreResult<bool> {
         if AuditKey::decode(key).is_err() {
             return Ok(false);
         }
@@ -227,6 +262,10 @@ impl<S: JournaledStore> Check<'_, S> {
                 .any(|op| matches!(op, BatchOp::Put { key: own, value: put } if own == key && put == value))),
             Err(StoreError::Journal(error @ (Error::Io { .. } | Error::Closed | Error::Forked))) => {
                 Err(error.into())
+            }
+            Err(StoreError::Journal(Error::BelowFloor { floor, .. })) => {
+                self.not_kept(floor);
+                Ok(true)
             }
             // No record there, not a batch, or damage that the journal's report names.
             Err(_) => Ok(false),

@@ -11,6 +11,8 @@ use crate::position::Offset;
 pub struct TrailReport {
     /// The journal by itself and beside the anchors: damage, the chain's end, what each anchor says.
     pub journal: VerifyReport,
+    /// Where the journal begins. Zero, else there is a [`TrailProblem::NotKept`].
+    pub floor: Offset,
     /// Audits in the journal, each compared with the index.
     pub audits: u64,
     /// Entries in the index, audits themselves included, each compared with the journal.
@@ -35,6 +37,13 @@ impl TrailReport {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TrailProblem {
+    /// The journal does not begin with its first record. It was cleaned up, as it is when its store was once opened without
+    /// `keep_journal`, or somebody made it look so. What stood below cannot be proved: neither that the index has all of it,
+    /// nor that it is what was put.
+    NotKept {
+        /// The first offset kept.
+        floor: Offset,
+    },
     /// A journal record that is no batch of the store's.
     NoBatch {
         /// The journal record.
@@ -89,6 +98,13 @@ pub enum TrailProblem {
 impl std::fmt::Display for TrailProblem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::NotKept { floor } => {
+                write!(
+                    f,
+                    "the journal is kept from offset {floor} on only: what stood below cannot be proved, and can have been \
+                     removed; a store that was once opened without `keep_journal` looks the same"
+                )
+            }
             Self::NoBatch { offset } => write!(f, "the journal record at offset {offset} is no batch"),
             Self::StrangeBatch { offset } => {
                 write!(

@@ -16,7 +16,9 @@ use crate::text;
 #[command(
     after_long_help = "Checked are every checksum and hash of the journal, its chain from the first commit, each anchor, every \
 audit of the journal against the index, and every entry of the index against the journal. Without an anchor, someone who wrote \
-the whole store anew or put back an old copy of it is not found out. Exit code 1: the trail is not what was written."
+the whole store anew or put back an old copy of it is not found out. A journal that does not begin with its first record is a \
+problem: it was cleaned up, or somebody removed what stood there, and what remains does not tell which. Exit code 1: the trail is \
+not what was written, or not whole."
 )]
 pub(crate) struct Verify {
     /// The store's directory
@@ -167,6 +169,7 @@ fn as_json(report: &TrailReport) -> Value {
     };
     json!({
         "sound": report.is_sound(),
+        "floor": report.floor.get(),
         "audits": report.audits,
         "entries": report.entries,
         "complete": report.is_complete,
