@@ -40,6 +40,12 @@ pub struct AnchorCheck {
 pub enum AnchorFinding {
     /// The chain comes to the same value there: all before it is what it was.
     Holds,
+    /// The chain comes to the same value there, but could not be followed from its origin, for damage or cleanup: only the
+    /// commits from `first_commit` to the anchor's are what they were. Of those before, nothing is said.
+    HoldsFrom {
+        /// The first commit of those that were followed without a break.
+        first_commit: u64,
+    },
     /// The chain comes to another value there: history before it was written anew.
     Differs {
         /// What stands there now.
@@ -59,7 +65,7 @@ pub enum AnchorFinding {
         /// The number of the first commit kept.
         first_commit: u64,
     },
-    /// Damage lies at the anchor's place: it cannot be judged.
+    /// Damage lies at the anchor's place, or right behind it: it cannot be judged.
     Damaged,
 }
 
@@ -71,6 +77,17 @@ impl AnchorFinding {
     }
 }
 
+/// How far back the walk is without a break.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unbroken {
+    /// To the chain's origin.
+    Origin,
+    /// To this commit; what it says of the chain before it is its own word.
+    Commit(u64),
+    /// Not at all: the next commit begins anew.
+    No,
+}
+
 /// Anchors while verification comes past their places.
 #[derive(Debug)]
 pub(super) struct Anchors {
@@ -78,6 +95,7 @@ pub(super) struct Anchors {
     checks: Vec<(Head, Option<AnchorFinding>)>,
     /// How many of them are judged, or lie behind.
     passed: usize,
+    unbroken: Unbroken,
     first_commit: Option<u64>,
     last_commit: Option<u64>,
     /// The commit behind the latest anchor that holds.
@@ -85,15 +103,31 @@ pub(super) struct Anchors {
 }
 
 impl Anchors {
+    /// Where the walk does not begin at the chain's origin, it must be told so: [`note_break`](Self::note_break).
     pub(super) fn new(anchors: &[Head]) -> Self {
         let mut checks: Vec<_> = anchors.iter().map(|anchor| (*anchor, None)).collect();
         checks.sort_by_key(|(anchor, _)| anchor.commit_number);
-        Self { checks, passed: 0, first_commit: None, last_commit: None, first_unvouched: 0 }
+        Self {
+            checks,
+            passed: 0,
+            unbroken: Unbroken::Origin,
+            first_commit: None,
+            last_commit: None,
+            first_unvouched: 0,
+        }
+    }
+
+    /// What comes next was not reached by following the chain.
+    pub(super) fn note_break(&mut self) {
+        self.unbroken = Unbroken::No;
     }
 
     /// A commit begins, and carries this chain value: the first one kept says what came before it.
     pub(super) fn note_begin(&mut self, number: u64, chain: Hash) {
         self.first_commit.get_or_insert(number);
+        if self.unbroken == Unbroken::No {
+            self.unbroken = Unbroken::Commit(number);
+        }
         let Some(before) = number.checked_sub(1) else { return };
         // Where it begins is not told here: the anchor's own word is taken for that.
         self.pass(before, |anchor| Head { chain, ..*anchor });
@@ -117,12 +151,21 @@ impl Anchors {
                 continue;
             }
             let found = found(anchor);
-            if found == *anchor {
-                *finding = Some(AnchorFinding::Holds);
-                self.first_unvouched = commit_number + 1;
-            } else {
+            if found != *anchor {
                 let first_commit = self.first_unvouched.min(commit_number);
                 *finding = Some(AnchorFinding::Differs { found, first_commit, last_commit: commit_number });
+                continue;
+            }
+            match self.unbroken {
+                Unbroken::Origin => {
+                    *finding = Some(AnchorFinding::Holds);
+                    self.first_unvouched = commit_number + 1;
+                }
+                Unbroken::Commit(first_commit) if first_commit <= commit_number => {
+                    *finding = Some(AnchorFinding::HoldsFrom { first_commit });
+                }
+                // The word of the commit behind the anchor alone: whoever wrote that commit can have taken it from the anchor.
+                Unbroken::Commit(_) | Unbroken::No => {}
             }
         }
     }
@@ -141,5 +184,43 @@ impl Anchors {
             finding: finding.unwrap_or_else(|| judge(anchor)),
         };
         self.checks.iter().map(check).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn anchor(commit_number: u64, chain: u8) -> Head {
+        Head::new(Offset::new(commit_number * 4096), commit_number, Hash([chain; 32]))
+    }
+
+    fn findings(anchors: Anchors, is_sound: bool) -> Vec<AnchorFinding> {
+        anchors.finish(is_sound).iter().map(|check| check.finding).collect()
+    }
+
+    #[test]
+    fn a_commit_behind_damage_cannot_vouch_with_its_own_word() {
+        let mut anchors = Anchors::new(&[anchor(0, 1), anchor(2, 3), anchor(3, 4)]);
+        anchors.note_begin(0, Hash([0; 32]));
+        anchors.note_end(Some(anchor(0, 1)));
+        anchors.note_break();
+        // Carries what the anchor says.
+        anchors.note_begin(3, Hash([3; 32]));
+        anchors.note_end(Some(anchor(3, 4)));
+        let found = findings(anchors, false);
+        let from = AnchorFinding::HoldsFrom { first_commit: 3 };
+        assert_eq!(found, [AnchorFinding::Holds, AnchorFinding::Damaged, from]);
+    }
+
+    #[test]
+    fn a_commit_that_calls_itself_the_first_behind_damage_is_not_the_origin() {
+        let mut anchors = Anchors::new(&[anchor(1, 2)]);
+        anchors.note_break();
+        anchors.note_begin(0, Hash([9; 32]));
+        anchors.note_end(Some(anchor(0, 1)));
+        anchors.note_begin(1, Hash([1; 32]));
+        anchors.note_end(Some(anchor(1, 2)));
+        assert_eq!(findings(anchors, false), [AnchorFinding::HoldsFrom { first_commit: 0 }]);
     }
 }

@@ -191,6 +191,9 @@ impl<'a> Verify<'a> {
             self.expected = None;
             return Ok(());
         };
+        if self.expected.is_none() {
+            self.anchors.note_break();
+        }
         let segment = SegmentFile { path: self.reader.segment_path(header.base), header, file };
         let limit = self.report.durable_end.get().min(header.end());
         let end = match next {
@@ -258,6 +261,7 @@ impl<'a> Verify<'a> {
             let path = segment.path.clone();
             self.report.damage.push(Corruption { path, range, kind, evidence: Vec::new() });
         }
+        self.anchors.note_break();
         let Some(next) = next else { return Ok(false) };
         let limit = self.report.durable_end.get();
         let scan = Scan::at_commit(segment.header.id, next, segment.header.end(), None).check_hash(true);

@@ -133,6 +133,10 @@ fn anchor_text(check: &AnchorCheck) -> String {
     let number = check.anchor.commit_number;
     match check.finding {
         AnchorFinding::Holds => format!("the anchor at commit {number} holds: nothing before it was altered"),
+        AnchorFinding::HoldsFrom { first_commit } => format!(
+            "the anchor at commit {number} does not vouch for everything: it agrees from commit {first_commit} on, of what was \
+             before nothing is proved"
+        ),
         AnchorFinding::Differs { first_commit, last_commit, .. } => format!(
             "the anchor at commit {number} does NOT hold: the first commit that differs is one of {first_commit} to {last_commit}"
         ),
@@ -156,8 +160,13 @@ fn anchor_text(check: &AnchorCheck) -> String {
 fn as_json(report: &TrailReport) -> Value {
     let journal = &report.journal;
     let anchor = |check: &AnchorCheck| {
+        let mut holds_from = None;
         let (finding, range) = match check.finding {
             AnchorFinding::Holds => ("holds", None),
+            AnchorFinding::HoldsFrom { first_commit } => {
+                holds_from = Some(first_commit);
+                ("holds in part", None)
+            }
             AnchorFinding::Differs { first_commit, last_commit, .. } => {
                 ("differs", Some([first_commit, last_commit]))
             }
@@ -165,7 +174,12 @@ fn as_json(report: &TrailReport) -> Value {
             AnchorFinding::NotKept { .. } => ("not kept", None),
             _ => ("damaged", None),
         };
-        json!({ "anchor": head::as_json(&check.anchor), "finding": finding, "first_difference_in": range })
+        json!({
+            "anchor": head::as_json(&check.anchor),
+            "finding": finding,
+            "first_difference_in": range,
+            "holds_from": holds_from,
+        })
     };
     json!({
         "sound": report.is_sound(),
