@@ -21,6 +21,12 @@ pub trait JournaledStore: KvStore {
     /// As [`JournalReader::read`]; the record has another content than its hash says, or holds no batch.
     fn batch_at(&self, offset: Offset) -> StoreResult<(Receipt, WriteBatch)>;
 
+    /// The end of what the store shows now: every batch whose record stands below it is shown.
+    ///
+    /// # Errors
+    /// What finding it out comes to.
+    fn shown_end(&self) -> StoreResult<Offset>;
+
     /// A reader of the journal below. It goes on working after the store is closed.
     fn journal_reader(&self) -> JournalReader;
 }

@@ -142,6 +142,11 @@ impl JournaledStore for JournalStore {
         Ok((receipt, batch))
     }
 
+    fn shown_end(&self) -> StoreResult<Offset> {
+        // The index is made before anybody looks, and kept under the writer's lock.
+        Ok(self.reader.durable_end()?)
+    }
+
     fn journal_reader(&self) -> JournalReader {
         self.reader.clone()
     }

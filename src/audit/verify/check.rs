@@ -33,7 +33,8 @@ impl<S: JournaledStore> GenericAuditStore<S> {
     ///
     /// Without an anchor this finds what does not fit together; whoever can write the whole journal anew makes it fit. What an
     /// anchor vouches for nobody can change. A journal that does not begin with its first record is a problem in the report:
-    /// what stood below can have been removed from the index too. What is put meanwhile is not looked at.
+    /// what stood below can have been removed from the index too. What the
+    /// store does not show yet when verification begins is not looked for in the index.
     ///
     /// # Errors
     /// What could not be read. What is wrong with the trail is in the report, not an error.
@@ -43,22 +44,9 @@ impl<S: JournaledStore> GenericAuditStore<S> {
         options: &VerifyOptions,
         progress: &mut dyn FnMut(TrailStage, u64, u64),
     ) -> AuditResult<TrailReport> {
-        self.verify_up_to(Offset::MAX, anchors, options, progress)
-    }
-
-    /// The same for a store that shows the state of the journal up to `shown`: what the journal has from there on is not
-    /// expected in the index. The chain is verified to its end all the same.
-    ///
-    /// # Errors
-    /// As [`verify`](Self::verify).
-    pub fn verify_up_to(
-        &self,
-        shown: Offset,
-        anchors: &[Head],
-        options: &VerifyOptions,
-        progress: &mut dyn FnMut(TrailStage, u64, u64),
-    ) -> AuditResult<TrailReport> {
         let reader = self.store().journal_reader();
+        // Before anything is read: what comes into the journal from here on may be on its way into the index.
+        let shown = self.store().shown_end()?;
         let journal = reader
             .verify_against(anchors, options, &mut |report| {
                 let start = report.start.get();
@@ -83,7 +71,6 @@ impl<S: JournaledStore> GenericAuditStore<S> {
         let mut check = Check { store: self.store(), end, report, progress };
         check.not_kept(floor);
         check.journal(&reader)?;
-        check.settle()?;
         check.index()?;
         Ok(check.report)
     }
@@ -209,25 +196,6 @@ impl<S: JournaledStore> Check<'_, S> {
         }
         let is_same = found == value && origin == offset;
         Ok((!is_same).then_some(TrailProblem::ChangedInIndex { key: decoded, offset }))
-    }
-
-    /// Looks once more for what the index lacked: a batch that is durable may have been on its way into the index.
-    fn settle(&mut self) -> StoreResult<()> {
-        for problem in std::mem::take(&mut self.report.problems) {
-            let is_there = match &problem {
-                TrailProblem::MissingInIndex { key, offset } => {
-                    let found = self.store.get_with_origin(&key.encode())?;
-                    found.is_some_and(|(_, origin)| origin == *offset)
-                }
-                _ => false,
-            };
-            if is_there {
-                self.report.problems_found -= 1;
-            } else {
-                self.report.problems.push(problem);
-            }
-        }
-        Ok(())
     }
 
     /// Every entry of the index must have been put by the journal record that it names.

@@ -172,6 +172,10 @@ impl JournaledStore for HybridReader {
         batch_at(&self.journal, offset)
     }
 
+    fn shown_end(&self) -> StoreResult<Offset> {
+        Ok(self.as_of())
+    }
+
     fn journal_reader(&self) -> JournalReader {
         self.journal.clone()
     }

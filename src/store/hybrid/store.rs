@@ -246,6 +246,10 @@ impl JournaledStore for HybridStore {
         batch_at(&self.core.reader, offset)
     }
 
+    fn shown_end(&self) -> StoreResult<Offset> {
+        Ok(Offset::new(self.core.read_view().end))
+    }
+
     fn journal_reader(&self) -> JournalReader {
         self.core.reader.clone()
     }

@@ -38,7 +38,6 @@ impl Verify {
     pub(crate) fn run(self) -> exit::Result {
         let anchors = self.anchor.as_deref().map(read_anchors).transpose()?.unwrap_or_default();
         let trail = open::for_reading(&self.store)?;
-        let shown = trail.store().as_of();
         let mut progress: Option<(TrailStage, Progress)> = None;
         let mut tell = |stage: TrailStage, done: u64, total: u64| {
             if progress.as_ref().is_none_or(|(shown, _)| *shown != stage) {
@@ -53,7 +52,7 @@ impl Verify {
                 progress.at(done);
             }
         };
-        let report = trail.verify_up_to(shown, &anchors, &VerifyOptions::new().deep(self.deep), &mut tell)?;
+        let report = trail.verify(&anchors, &VerifyOptions::new().deep(self.deep), &mut tell)?;
         drop(progress);
         if self.json {
             output::json(&as_json(&report))?;
