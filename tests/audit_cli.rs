@@ -297,3 +297,33 @@ fn the_demo_ends_with_an_answer() {
     let (_, answer) = shown.split_once("Why did you think that?").expect("a question");
     assert!(answer.contains("Because of") && answer.contains("The proof"), "{answer}");
 }
+
+/// The exit code when nobody reads standard output: the reading end is closed before the tool starts.
+fn code_unread(arguments: &[&str], stdin: Stdio) -> i32 {
+    let (reading, writing) = std::io::pipe().expect("a pipe");
+    drop(reading);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringwal"));
+    let status =
+        command.arg("audit").args(arguments).stdin(stdin).stdout(writing).stderr(Stdio::null()).status();
+    status.expect("the tool").code().expect("no signal")
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_does_not_make_good_what_was_found() {
+    use std::os::unix::fs::FileExt;
+    let (keep, store, _, _) = filled(40);
+    assert_eq!(code_unread(&["verify", path(&store)], Stdio::null()), 0);
+    let bad = keep.path().join("bad.jsonl");
+    std::fs::write(&bad, "no audit\n").expect("a file");
+    assert_eq!(code_unread(&["import", path(&store), path(&bad), "--json"], Stdio::null()), 2);
+    let shown = json(&good(&["recent", path(&store), "1", "--json"]));
+    let id = shown["query_id"].as_str().expect("an id").to_owned();
+    let offset =
+        json(&good(&["show", path(&store), &id, "--json"]))["receipt"]["offset"].as_u64().expect("an offset");
+    let segment = common::segments(&store.join("journal")).remove(0);
+    let writable = std::fs::OpenOptions::new().write(true).open(segment).expect("the segment");
+    writable.write_all_at(b"\xA5\x5A", 4096 + offset + 90).expect("a write");
+    for form in ["--json", "--deep"] {
+        assert_eq!(code_unread(&["verify", path(&store), form], Stdio::null()), 1, "{form}");
+    }
+}

@@ -26,7 +26,8 @@ impl std::fmt::Display for WrongUse {
 
 impl std::error::Error for WrongUse {}
 
-/// The exit code; tells the error on standard error. Output that nobody reads any more is no error.
+/// The exit code; tells the error on standard error. Output that nobody reads any more is no error; what a command found
+/// before that stands ([`told`]).
 pub(crate) fn code(outcome: Result) -> ExitCode {
     let error = match outcome {
         Ok(Outcome::Good) => return ExitCode::SUCCESS,
@@ -47,6 +48,14 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
         cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     };
     error.chain().any(is_one)
+}
+
+/// What a command came to before it told: that nobody reads what it tells does not change it.
+pub(crate) fn told(outcome: Outcome, told: anyhow::Result<()>) -> Result {
+    match told {
+        Err(error) if !is_closed_pipe(&error) => Err(error),
+        _ => Ok(outcome),
+    }
 }
 
 fn class(error: &anyhow::Error) -> u8 {

@@ -35,13 +35,13 @@ struct Facts {
 impl Inspect {
     pub(crate) fn run(self) -> exit::Result {
         let facts = self.look()?;
-        if self.json {
-            output::json(&self.as_json(&facts))?
-        } else {
-            output::text(&self.as_text(&facts))?
-        }
         let refused = matches!(&facts.recovery, Some(Err(error)) if error.is_corruption());
-        Ok(if refused || facts.cursors.is_err() { Outcome::Damage } else { Outcome::Good })
+        let outcome = if refused || facts.cursors.is_err() { Outcome::Damage } else { Outcome::Good };
+        let told = match self.json {
+            true => output::json(&self.as_json(&facts)),
+            false => output::text(&self.as_text(&facts)),
+        };
+        exit::told(outcome, told)
     }
 
     fn look(&self) -> anyhow::Result<Facts> {

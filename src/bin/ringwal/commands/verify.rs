@@ -32,12 +32,9 @@ impl Verify {
             progress.get_or_insert_with(|| Progress::new(total, "verifying")).at(done);
         })?;
         drop(progress);
-        if self.json {
-            output::json(&as_json(&report))?
-        } else {
-            output::text(&as_text(&report))?
-        }
-        Ok(if report.is_sound() { Outcome::Good } else { Outcome::Damage })
+        let outcome = if report.is_sound() { Outcome::Good } else { Outcome::Damage };
+        let told = if self.json { output::json(&as_json(&report)) } else { output::text(&as_text(&report)) };
+        exit::told(outcome, told)
     }
 }
 

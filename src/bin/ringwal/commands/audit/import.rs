@@ -84,12 +84,12 @@ impl Import {
         });
         let (new, known) = (shared.new.into_inner(), shared.known.into_inner());
         let closed = trail.store().close();
-        self.report(new, known, started.elapsed())?;
+        let told = self.report(new, known, started.elapsed());
         if let Some(BadLine { number, error }) = bad {
             return Err(error.context(format!("line {number}")));
         }
         closed?;
-        Ok(Outcome::Good)
+        exit::told(Outcome::Good, told)
     }
 
     fn report(&self, new: u64, known: u64, elapsed: std::time::Duration) -> anyhow::Result<()> {

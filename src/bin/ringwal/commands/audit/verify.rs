@@ -54,12 +54,9 @@ impl Verify {
         };
         let report = trail.verify(&anchors, &VerifyOptions::new().deep(self.deep), &mut tell)?;
         drop(progress);
-        if self.json {
-            output::json(&as_json(&report))?;
-        } else {
-            output::text(&as_text(&report))?;
-        }
-        Ok(if report.is_sound() { Outcome::Good } else { Outcome::Damage })
+        let outcome = if report.is_sound() { Outcome::Good } else { Outcome::Damage };
+        let told = if self.json { output::json(&as_json(&report)) } else { output::text(&as_text(&report)) };
+        exit::told(outcome, told)
     }
 }
 
