@@ -23,9 +23,13 @@ fn a_reader_that_shows_an_earlier_moment_judges_only_what_it_shows() {
     let keep = tempfile::tempdir().expect("a temporary directory");
     let directory = keep.path().join("trail");
     let writing = GenericAuditStore::new(HybridStore::open(&directory, options()).expect("a store"));
-    (1..=30).for_each(|number| drop(writing.put_audit(&trail::audit(number)).expect("an audit")));
+    for number in 1..=30 {
+        writing.put_audit(&trail::audit(number)).expect("an audit");
+    }
     let reading = GenericAuditStore::checking(HybridReader::open(&directory).expect("a reader"));
-    (31..=50).for_each(|number| drop(writing.put_audit(&trail::audit(number)).expect("an audit")));
+    for number in 31..=50 {
+        writing.put_audit(&trail::audit(number)).expect("an audit");
+    }
     let report = verified(&reading);
     assert!(report.is_sound(), "{report:?}");
     assert_eq!(report.audits, 30);
