@@ -306,3 +306,15 @@ fn writers_that_wait_for_memory_are_told_when_there_will_be_none() {
     assert_eq!(stores::all(&store).len() as u32, written + 1);
     store.flush().expect("a checkpoint");
 }
+
+#[test]
+fn a_journal_that_was_cleaned_up_cannot_be_kept_whole_any_more() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small().keep_journal(true), 200);
+    // Once without it: the closing checkpoint lets segments go.
+    filled(&directory, small(), 200);
+    let error = refused(&directory, small().keep_journal(true));
+    assert!(matches!(error, StoreError::JournalNotWhole { floor, .. } if floor > Offset::ZERO), "{error:?}");
+    assert!(error.to_string().contains("backup"), "{error}");
+    filled(&directory, small(), 1);
+}

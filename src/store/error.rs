@@ -83,6 +83,20 @@ pub enum StoreError {
         floor: Offset,
     },
 
+    /// The journal was to be kept from its first record on, and is not whole any more. Nothing was changed.
+    #[error(
+        "{}: `keep_journal` cannot be kept: the journal begins at offset {floor} only, since the store was once opened \
+         without it; restore the store from a backup that is whole, or begin a new one, or go on without \
+         `keep_journal` and without proof of what stood below",
+        path.display()
+    )]
+    JournalNotWhole {
+        /// The journal's directory.
+        path: PathBuf,
+        /// The lowest offset that the journal keeps.
+        floor: Offset,
+    },
+
     /// The index was made by a later version of ringwal.
     #[error(
         "{}: the index has format {found}, the newest that this version knows is {newest}; use a newer ringwal",

@@ -62,6 +62,10 @@ pub(super) fn open(places: &Places, options: &HybridOptions, start: Start) -> St
     let journal = Journal::open_on(Arc::clone(&places.journal), journal_options, options.background)?;
     let (reader, cursors) = (journal.reader(), journal.cursors());
     let floor = reader.floor()?;
+    if options.keep_journal && floor > Offset::ZERO {
+        let path = places.journal.path(Folder::Root, "");
+        return Err(StoreError::JournalNotWhole { path, floor });
+    }
     let (mut index, state, is_new) = match found {
         Some((index, state)) => {
             check_fit(&index, state, &journal, floor)?;

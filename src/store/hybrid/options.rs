@@ -62,6 +62,10 @@ impl HybridOptions {
     /// Whether the journal is kept from its first record on, also what checkpoints have made unnecessary for the store:
     /// for audit trails, whose proof needs every record, and for rebuilding the index. Default false: segments that
     /// are wholly checkpointed are removed.
+    ///
+    /// Like all options it holds for one opening: a trail needs it at every one. A single opening without it can remove
+    /// segments, and with them the proof; later openings with it are refused then
+    /// ([`StoreError::JournalNotWhole`](crate::StoreError::JournalNotWhole)).
     #[must_use]
     pub const fn keep_journal(mut self, keep: bool) -> Self {
         self.keep_journal = keep;

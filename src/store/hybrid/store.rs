@@ -63,7 +63,8 @@ impl HybridStore {
     /// # Errors
     /// What [`Journal::open`] answers; [`StoreError::IndexDamaged`], [`StoreError::IndexMissing`],
     /// [`StoreError::IndexUnsupported`], [`StoreError::IndexOfAnotherJournal`], [`StoreError::IndexAhead`],
-    /// [`StoreError::IndexGap`], [`StoreError::Index`], [`StoreError::NotABatch`]. The message says what to do.
+    /// [`StoreError::IndexGap`], [`StoreError::Index`], [`StoreError::NotABatch`], [`StoreError::JournalNotWhole`]. The
+    /// message says what to do.
     ///
     /// [`StoreError::IndexDamaged`]: crate::StoreError::IndexDamaged
     /// [`StoreError::IndexMissing`]: crate::StoreError::IndexMissing
@@ -73,6 +74,7 @@ impl HybridStore {
     /// [`StoreError::IndexGap`]: crate::StoreError::IndexGap
     /// [`StoreError::Index`]: crate::StoreError::Index
     /// [`StoreError::NotABatch`]: crate::StoreError::NotABatch
+    /// [`StoreError::JournalNotWhole`]: crate::StoreError::JournalNotWhole
     pub fn open(directory: impl AsRef<Path>, options: HybridOptions) -> StoreResult<Self> {
         options.check()?;
         let places = directories(directory.as_ref(), options.create)?;
