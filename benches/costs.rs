@@ -7,6 +7,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ringwal::sim::work::{Segment, check, encode};
 use ringwal::{Backend, FlushMethod, Journal, Options, Ticket};
@@ -67,10 +68,12 @@ fn hand_over(count: usize) {
     journal.close().expect("a close");
 }
 
-/// A journal whose work is the same in every run: nothing is measured or written because of the time.
+/// A journal whose work is the same in every run: nothing is measured or written because of the time, and nobody looks out
+/// for an answer.
 fn journal(backend: Backend) -> (tempfile::TempDir, Journal) {
     let directory = tempfile::tempdir().expect("a directory");
-    let options = Options::new().backend(backend).flush(FlushMethod::WriteDsync).idle_commit(None);
+    let options =
+        Options::new().backend(backend).flush(FlushMethod::WriteDsync).idle_commit(None).spin(Duration::ZERO);
     let journal = Journal::open(directory.path().join("journal"), options).expect("a new journal");
     (directory, journal)
 }
