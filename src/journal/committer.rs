@@ -141,6 +141,7 @@ impl Committer {
     /// Takes what waits, as far as it fits into one commit; waits for the first, and for those who are to come back.
     fn gather(&mut self, round: u64) -> Gathered {
         let Self { writer, gathering, .. } = self;
+        gathering.has_refused = false;
         let mut has_room = gathering.take_all(round, &mut Onto::Writer(writer));
         if let Some((arrived, patience)) = self.awaited.take().filter(|_| has_room) {
             let start = Instant::now();
@@ -148,8 +149,7 @@ impl Committer {
             self.regroup.regrouped(gathering.intake.arrived() >= arrived, start.elapsed());
             has_room = gathering.take_all(round, &mut Onto::Writer(writer));
         }
-        let has_refused = std::mem::take(&mut gathering.has_refused);
-        if gathering.is_empty() && gathering.closing.is_none() && !has_refused {
+        if gathering.is_empty() && gathering.closing.is_none() && !gathering.has_refused {
             // Those who are answered in flight are not kept waiting for a flight that does not begin.
             gathering.answer_done();
             let patience = self.idle_patience();

@@ -13,7 +13,7 @@ use crate::disk::Durable;
 use crate::error::{Error, Result};
 
 /// So many rounds can have waiters at once: one that is answered, one on its way, one that gathers, and the next.
-const WORDS: u32 = 4;
+const WORDS: usize = 4;
 
 /// What the commit thread and all waiters share.
 ///
@@ -27,7 +27,7 @@ const WORDS: u32 = 4;
 #[derive(Debug)]
 pub(super) struct Rounds {
     gathering: AtomicU64,
-    over: [Over; 4],
+    over: [Over; WORDS],
     /// The commit thread has ended: nothing will be answered any more.
     pub(super) ended: Arc<AtomicBool>,
     /// Why, if it did not end in order.
@@ -70,12 +70,8 @@ impl Rounds {
     }
 
     fn over(&self, round: u64) -> &Over {
-        match round % u64::from(WORDS) {
-            0 => &self.over[0],
-            1 => &self.over[1],
-            2 => &self.over[2],
-            _ => &self.over[3],
-        }
+        let index = usize::try_from(round % WORDS as u64).expect("less than the number of words");
+        &self.over[index]
     }
 
     /// How long somebody who is alone looks out; zero for never.
@@ -121,7 +117,7 @@ impl Rounds {
         }
         // Every word is over now for every round that a waiter can look at, so nobody goes to sleep any more.
         let words = if cfg!(ringwal_zoo = "end_wakes_one_word") { 1 } else { WORDS };
-        (round..round + u64::from(words)).for_each(|round| self.finish(round));
+        (round..round + words as u64).for_each(|round| self.finish(round));
     }
 
     fn ended(&self) -> bool {
@@ -307,14 +303,8 @@ impl Drop for Waiting<'_> {
 impl Over {
     /// Sleeps until `round` is over, for `patience`, or for no reason. Returns at once when it is over already.
     fn sleep_through(&self, round: u64, patience: Option<Duration>) {
-        let (mut seen, is_late) = (0, cfg!(ringwal_zoo = "sleeper_counts_itself_too_late"));
-        if is_late {
-            seen = self.word.load();
-        }
         self.sleepers.fetch_add(1, Ordering::SeqCst);
-        if !is_late {
-            seen = self.word.load();
-        }
+        let seen = self.word.load();
         // Modulo 2^32: whether the last round over is before this one.
         if low_half(round).wrapping_sub(seen).cast_signed() > 0 {
             self.word.wait(seen, patience);
