@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ringwal::{BackendReport, RecoveryReport, Verdict};
+use ringwal::{BackendReport, Head, RecoveryReport, Verdict};
 use serde_json::{Value, json};
 
 /// `1.5 ms`, `230 us`.
@@ -13,6 +13,16 @@ pub(crate) fn duration(duration: Duration) -> String {
         nanos @ ..10_000_000_000 => format!("{} ms", nanos / 1_000_000),
         nanos => format!("{} s", nanos / 1_000_000_000),
     }
+}
+
+/// The end of a chain, as a line.
+pub(crate) fn head(head: &Head) -> String {
+    format!("offset {}, commit {}, chain {}", head.offset, head.commit_number, head.chain)
+}
+
+/// The end of a chain, as `audit verify --anchor` takes it.
+pub(crate) fn head_json(head: &Head) -> Value {
+    json!({ "offset": head.offset.get(), "commit_number": head.commit_number, "chain": head.chain.to_string() })
 }
 
 /// `12.3 MiB`.

@@ -1,8 +1,7 @@
 //! `ringwal append`: lines or a whole file as records.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use ringwal::{Journal, Options, Receipt, Ticket};
 use serde_json::json;
 
 use crate::exit::{self, Outcome};
+use crate::input;
 use crate::output::{self, Progress};
 use crate::text;
 
@@ -57,15 +57,7 @@ struct Shared<'a> {
 
 impl Append {
     pub(crate) fn run(self) -> exit::Result {
-        let (input, total): (Box<dyn Read + Send>, u64) = if self.file.as_os_str() == "-" {
-            (Box::new(io::stdin()), 0)
-        } else {
-            let named = || self.file.display().to_string();
-            let file = File::open(&self.file).with_context(named)?;
-            let bytes = file.metadata().with_context(named)?.len();
-            (Box::new(file), bytes)
-        };
-        let mut input: Box<dyn BufRead + Send> = Box::new(BufReader::with_capacity(256 << 10, input));
+        let (mut input, total) = input::open(&self.file)?;
         let journal = Journal::open(&self.journal, Options::new().segment_bytes(self.segment_bytes))?;
         let started = std::time::Instant::now();
         let records = if self.whole {

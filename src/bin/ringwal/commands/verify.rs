@@ -51,10 +51,7 @@ fn as_text(report: &VerifyReport) -> String {
     )];
     lines.extend(report.damage.iter().map(|damage| format!("  {damage}")));
     if let Some(head) = report.head {
-        lines.push(format!(
-            "head: offset {}, commit {}, chain {}",
-            head.offset, head.commit_number, head.chain
-        ));
+        lines.push(format!("head: {}", text::head(&head)));
     }
     lines.join("\n")
 }
@@ -77,10 +74,6 @@ fn as_json(report: &VerifyReport) -> Value {
         "start": report.start.get(),
         "durable_end": report.durable_end.get(),
         "damage": report.damage.iter().map(damage).collect::<Vec<_>>(),
-        "head": report.head.map(|head| json!({
-            "offset": head.offset.get(),
-            "commit_number": head.commit_number,
-            "chain": head.chain.to_string(),
-        })),
+        "head": report.head.as_ref().map(text::head_json),
     })
 }

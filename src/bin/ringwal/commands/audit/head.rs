@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde_json::{Value, json};
 
 use super::open;
 use crate::exit::{self, Outcome, WrongUse};
-use crate::output;
+use crate::{output, text};
 
 #[derive(Args)]
 #[command(
@@ -28,17 +27,10 @@ impl Head {
         let head =
             trail.head()?.ok_or_else(|| WrongUse("nothing was written to this trail yet".to_owned()))?;
         if self.json {
-            output::json(&as_json(&head))?;
+            output::json(&text::head_json(&head))?;
         } else {
-            output::text(&format!(
-                "offset {}, commit {}, chain {}",
-                head.offset, head.commit_number, head.chain
-            ))?;
+            output::text(&text::head(&head))?;
         }
         Ok(Outcome::Good)
     }
-}
-
-pub(super) fn as_json(head: &ringwal::Head) -> Value {
-    json!({ "offset": head.offset.get(), "commit_number": head.commit_number, "chain": head.chain.to_string() })
 }

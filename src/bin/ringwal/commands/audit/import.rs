@@ -1,7 +1,6 @@
 //! `ringwal audit import`: JSON lines into a trail, each durable before the program ends.
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +12,7 @@ use serde_json::json;
 
 use super::{form, open, parse};
 use crate::exit::{self, Outcome, WrongUse};
+use crate::input;
 use crate::output::{self, Progress};
 use crate::text;
 
@@ -57,17 +57,9 @@ struct BadLine {
 
 impl Import {
     pub(crate) fn run(self) -> exit::Result {
-        let (input, total): (Box<dyn Read + Send>, u64) = if self.file.as_os_str() == "-" {
-            (Box::new(io::stdin()), 0)
-        } else {
-            let named = || self.file.display().to_string();
-            let file = File::open(&self.file).with_context(named)?;
-            let bytes = file.metadata().with_context(named)?.len();
-            (Box::new(file), bytes)
-        };
+        let (lines, total) = input::open(&self.file)?;
         let trail = open::for_writing(&self.store)?;
         let started = std::time::Instant::now();
-        let lines = Box::new(BufReader::with_capacity(256 << 10, input));
         let progress = Progress::new(total, "importing");
         let shared = Shared {
             trail: &trail,

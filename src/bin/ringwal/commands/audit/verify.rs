@@ -7,7 +7,7 @@ use clap::Args;
 use ringwal::{AnchorCheck, AnchorFinding, Hash, Head, Offset, TrailReport, TrailStage, VerifyOptions};
 use serde_json::{Value, json};
 
-use super::{head, id, open};
+use super::{id, open};
 use crate::exit::{self, Outcome, WrongUse};
 use crate::output::{self, Progress};
 use crate::text;
@@ -117,10 +117,7 @@ fn as_text(report: &TrailReport) -> String {
         lines.push(format!("  and {unlisted} more"));
     }
     if let Some(head) = journal.head {
-        lines.push(format!(
-            "head: offset {}, commit {}, chain {}",
-            head.offset, head.commit_number, head.chain
-        ));
+        lines.push(format!("head: {}", text::head(&head)));
     }
     lines.join("\n")
 }
@@ -171,7 +168,7 @@ fn as_json(report: &TrailReport) -> Value {
             _ => ("damaged", None),
         };
         json!({
-            "anchor": head::as_json(&check.anchor),
+            "anchor": text::head_json(&check.anchor),
             "finding": finding,
             "first_difference_in": range,
             "holds_from": holds_from,
@@ -190,6 +187,6 @@ fn as_json(report: &TrailReport) -> Value {
         "anchors": journal.anchors.iter().map(anchor).collect::<Vec<_>>(),
         "problems": report.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "problems_found": report.problems_found,
-        "head": journal.head.as_ref().map(head::as_json),
+        "head": journal.head.as_ref().map(text::head_json),
     })
 }
