@@ -33,8 +33,8 @@ impl<S: JournaledStore> GenericAuditStore<S> {
     ///
     /// Without an anchor this finds what does not fit together; whoever can write the whole journal anew makes it fit. What an
     /// anchor vouches for nobody can change. A journal that does not begin with its first record is a problem in the report:
-    /// what stood below can have been removed from the index too. What the
-    /// store does not show yet when verification begins is not looked for in the index.
+    /// what stood below can have been removed from the index too. What the store does not show yet when verification begins
+    /// is not looked for in the index.
     ///
     /// # Errors
     /// What could not be read. What is wrong with the trail is in the report, not an error.

@@ -90,7 +90,6 @@ pub(super) fn open(places: &Places, options: &HybridOptions, start: Start) -> St
         let _ = places.store.remove(Folder::Root, UNFINISHED);
     }
     let store = Arc::clone(&places.store);
-    // Replayed with smaller options than it was written with, a single batch can be larger than the bound.
     let memory = Memory::new(options.memory_bytes_max, options.checkpoint_bytes, options.checkpoint_interval);
     memory.replayed(bytes);
     Ok(Core {

@@ -29,7 +29,8 @@ const TRIES: u32 = 100;
 /// A store open for reading. Shows the state of the moment when it was opened or [refreshed](Self::refresh) last: all
 /// that was durable then. Needs read permission only.
 ///
-/// It keeps in memory what the writer has not checkpointed, so about as much as the writer does.
+/// It keeps in memory what the writer has not checkpointed, so about as much as the writer does; where there is no index
+/// yet, everything that the journal holds.
 #[derive(Debug)]
 pub struct HybridReader {
     disk: Arc<dyn ReadDisk>,

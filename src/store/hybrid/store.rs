@@ -174,7 +174,7 @@ impl HybridStore {
     }
 
     /// Closes the store: a last checkpoint, then the journal, then the index. Later calls answer
-    /// [`Error::Closed`]; closing again does nothing.
+    /// [`Error::Closed`]. Closing again does nothing, but says again what a checkpoint that failed came to.
     ///
     /// # Errors
     /// What the checkpoint came to, else what closing the journal did. The store is closed in every case, and what was
