@@ -119,18 +119,9 @@ impl Log for Opened {
     fn appender(&self, _thread: usize) -> Result<Box<dyn Appender + '_>> {
         Ok(Box::new(self))
     }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl Appender for &Opened {
-    fn append(&mut self, payload: &[u8]) -> Result<Address> {
-        self.append_batch(&[payload], &mut Vec::new())?;
-        Ok((0, 0))
-    }
-
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
         self.commit(|waiting| {
             for payload in payloads {

@@ -143,24 +143,13 @@ impl Client<'_> {
     }
 }
 
-/// A length in front, as little as a log can do.
-fn frame(payload: &[u8], into: &mut Vec<u8>) {
-    into.extend_from_slice(&(payload.len() as u64).to_le_bytes());
-    into.extend_from_slice(payload);
-}
-
 impl Appender for Client<'_> {
-    fn append(&mut self, payload: &[u8]) -> Result<Address> {
-        let mut bytes = Vec::with_capacity(payload.len() + 8);
-        frame(payload, &mut bytes);
-        self.ask(bytes)?;
-        Ok((0, 0))
-    }
-
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(payloads.iter().map(|payload| payload.len() + 8).sum());
         for payload in payloads {
-            frame(payload, &mut bytes);
+            // A length in front, as little as a log can do.
+            bytes.extend_from_slice(&(payload.len() as u64).to_le_bytes());
+            bytes.extend_from_slice(payload);
             addresses.push((0, 0));
         }
         self.ask(bytes)

@@ -1,11 +1,11 @@
 //! fjall 3.1: an insert and a sync of its journal, or a batch that syncs.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
+use super::numbers::Numbers;
 use crate::contender::{Address, Appender, Contender, Log, Reader};
 
 pub(crate) struct Fjall;
@@ -23,19 +23,14 @@ impl Contender for Fjall {
         let database = Database::builder(directory.join("database")).open()?;
         let keyspace = database.keyspace("log", KeyspaceCreateOptions::default)?;
         let last = keyspace.last_key_value().map(|entry| entry.key()).transpose()?;
-        let next = last.map_or(0, |key| number(&key) + 1);
-        Ok(Box::new(Opened { database, keyspace, next: AtomicU64::new(next) }))
+        Ok(Box::new(Opened { database, keyspace, numbers: Numbers::after_key(last)? }))
     }
 }
 
 struct Opened {
     database: Database,
     keyspace: Keyspace,
-    next: AtomicU64,
-}
-
-fn number(key: &[u8]) -> u64 {
-    key.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+    numbers: Numbers,
 }
 
 impl Log for Opened {
@@ -53,25 +48,13 @@ impl Log for Opened {
     fn reader(&self) -> Result<Option<Box<dyn Reader + '_>>> {
         Ok(Some(Box::new(self)))
     }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl Appender for &Opened {
-    fn append(&mut self, payload: &[u8]) -> Result<Address> {
-        let mut addresses = Vec::with_capacity(1);
-        self.append_batch(&[payload], &mut addresses)?;
-        Ok(addresses[0])
-    }
-
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
-        for payload in payloads {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
-            batch.insert(&self.keyspace, number.to_be_bytes(), *payload);
-            addresses.push((number, 0));
+        for (number, payload) in self.numbers.give(payloads, addresses) {
+            batch.insert(&self.keyspace, number.to_be_bytes(), payload);
         }
         Ok(batch.commit()?)
     }

@@ -1,6 +1,7 @@
 //! The peers, one file each, and the list of all contenders.
 
 mod fjall;
+mod numbers;
 mod okaywal;
 mod open_wal;
 mod raft_engine;
@@ -13,6 +14,8 @@ mod wal_db;
 mod writeahead;
 
 use ::ringwal::Backend;
+
+pub(crate) use self::ringwal::flushes_of_the_ring;
 
 use crate::baselines::{Bare, Durably, GroupCommit, OneWriter, Space};
 use crate::contender::Contender;

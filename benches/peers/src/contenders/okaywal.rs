@@ -76,13 +76,6 @@ fn position(address: Address) -> Result<LogPosition> {
 }
 
 impl Appender for &WriteAheadLog {
-    fn append(&mut self, payload: &[u8]) -> Result<Address> {
-        let mut entry = self.begin_entry()?;
-        let chunk = entry.write_chunk(payload)?;
-        entry.commit()?;
-        address(chunk.position)
-    }
-
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
         let mut entry = self.begin_entry()?;
         for payload in payloads {

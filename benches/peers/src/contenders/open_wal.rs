@@ -2,13 +2,11 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
 use anyhow::Result;
 use open_wal::{Wal, WalConfig};
 
 use crate::contender::{Address, Appender, Contender, Log};
-use crate::payload::Payloads;
 
 pub(crate) struct OpenWal;
 
@@ -39,20 +37,6 @@ impl Log for Opened {
         Ok(Box::new(self))
     }
 
-    fn submit(&self, payloads: &Payloads, until: Instant) -> Result<Option<u64>> {
-        let each = (1 << 20) / payloads.length() as u64;
-        let mut records = 0;
-        let mut log = self.lock();
-        while Instant::now() < until {
-            for number in records..records + each {
-                log.append(payloads.at(number))?;
-            }
-            log.commit()?;
-            records += each;
-        }
-        Ok(Some(records))
-    }
-
     fn read_all(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
         let log = self.lock();
         let mut records = log.reader_from(open_wal::Lsn(FIRST))?;
@@ -61,22 +45,11 @@ impl Log for Opened {
         }
         Ok(true)
     }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 const FIRST: u64 = 1;
 
 impl Appender for &Opened {
-    fn append(&mut self, payload: &[u8]) -> Result<Address> {
-        let mut log = self.lock();
-        log.append(payload)?;
-        log.commit()?;
-        Ok((0, 0))
-    }
-
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
         let mut log = self.lock();
         for payload in payloads {

@@ -2,14 +2,12 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use protobuf::descriptor::UninterpretedOption;
 use raft_engine::{Config, Engine, LogBatch, MessageExt, ReadableSize};
 
 use crate::contender::{Address, Appender, Contender, Log, Reader};
-use crate::payload::Payloads;
 
 pub(crate) struct RaftEngine;
 
@@ -59,12 +57,7 @@ struct Opened {
 
 impl Opened {
     /// Adds records to the batch; their indices follow each other.
-    fn add<'a>(
-        &self,
-        batch: &mut LogBatch,
-        region: usize,
-        payloads: impl ExactSizeIterator<Item = &'a [u8]>,
-    ) -> Result<u64> {
+    fn add(&self, batch: &mut LogBatch, region: usize, payloads: &[&[u8]]) -> Result<u64> {
         let count = payloads.len() as u64;
         let first = self.regions[region].fetch_add(count, Ordering::Relaxed) + 1;
         let entries: Vec<_> = (first..).zip(payloads).map(|(index, payload)| entry(index, payload)).collect();
@@ -83,19 +76,6 @@ fn entry(index: u64, payload: &[u8]) -> UninterpretedOption {
 impl Log for Opened {
     fn appender(&self, thread: usize) -> Result<Box<dyn Appender + '_>> {
         Ok(Box::new(Region { log: self, region: thread % REGIONS as usize, batch: LogBatch::default() }))
-    }
-
-    fn submit(&self, payloads: &Payloads, until: Instant) -> Result<Option<u64>> {
-        let each = (1 << 20) / payloads.length();
-        let mut records = 0;
-        let mut batch = LogBatch::default();
-        while Instant::now() < until {
-            let some: Vec<_> = (records..).take(each).map(|number| payloads.at(number)).collect();
-            self.add(&mut batch, 0, some.iter().copied())?;
-            self.engine.write(&mut batch, true)?;
-            records += each as u64;
-        }
-        Ok(Some(records))
     }
 
     fn read_all(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
@@ -118,10 +98,6 @@ impl Log for Opened {
     fn reader(&self) -> Result<Option<Box<dyn Reader + '_>>> {
         Ok(Some(Box::new(&self.engine)))
     }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 struct Region<'a> {
@@ -131,14 +107,8 @@ struct Region<'a> {
 }
 
 impl Appender for Region<'_> {
-    fn append(&mut self, payload: &[u8]) -> Result<Address> {
-        let index = self.log.add(&mut self.batch, self.region, std::iter::once(payload))?;
-        self.log.engine.write(&mut self.batch, true)?;
-        Ok((self.region as u64, index))
-    }
-
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
-        let first = self.log.add(&mut self.batch, self.region, payloads.iter().copied())?;
+        let first = self.log.add(&mut self.batch, self.region, payloads)?;
         self.log.engine.write(&mut self.batch, true)?;
         addresses.extend((first..).take(payloads.len()).map(|index| (self.region as u64, index)));
         Ok(())

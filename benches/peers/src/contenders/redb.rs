@@ -1,11 +1,11 @@
 //! redb 4.6: one transaction an append, with its default durability.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::numbers::Numbers;
 use crate::contender::{Address, Appender, Contender, Log, Reader};
 
 pub(crate) struct Redb;
@@ -26,13 +26,13 @@ impl Contender for Redb {
         let transaction = database.begin_write()?;
         let last = transaction.open_table(LOG)?.last()?.map(|(key, _)| key.value());
         transaction.commit()?;
-        Ok(Box::new(Opened { database, next: AtomicU64::new(last.map_or(0, |last| last + 1)) }))
+        Ok(Box::new(Opened { database, numbers: Numbers::after(last) }))
     }
 }
 
 struct Opened {
     database: Database,
-    next: AtomicU64,
+    numbers: Numbers,
 }
 
 impl Log for Opened {
@@ -50,27 +50,15 @@ impl Log for Opened {
     fn reader(&self) -> Result<Option<Box<dyn Reader + '_>>> {
         Ok(Some(Box::new(PointReader(self.database.begin_read()?.open_table(LOG)?))))
     }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl Appender for &Opened {
-    fn append(&mut self, payload: &[u8]) -> Result<Address> {
-        let mut addresses = Vec::with_capacity(1);
-        self.append_batch(&[payload], &mut addresses)?;
-        Ok(addresses[0])
-    }
-
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
         let transaction = self.database.begin_write()?;
         {
             let mut table = transaction.open_table(LOG)?;
-            for payload in payloads {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                table.insert(number, *payload)?;
-                addresses.push((number, 0));
+            for (number, payload) in self.numbers.give(payloads, addresses) {
+                table.insert(number, payload)?;
             }
         }
         Ok(transaction.commit()?)

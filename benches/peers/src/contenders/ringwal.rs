@@ -39,16 +39,20 @@ impl Contender for Ringwal {
 
 struct Opened(Journal);
 
+/// Flushes that went through the ring: `fdatasync(2)` and `pwritev2(2)` are counted where everybody's are.
+pub(crate) fn flushes_of_the_ring(journal: &Journal) -> u64 {
+    let backend = journal.backend();
+    let through_the_ring = backend.backend == Backend::IoUring && backend.flush != FlushMethod::Fdatasync;
+    if through_the_ring { journal.stats().flushes } else { 0 }
+}
+
 impl Log for Opened {
     fn appender(&self, _thread: usize) -> Result<Box<dyn Appender + '_>> {
         Ok(Box::new(&self.0))
     }
 
     fn uncounted_flushes(&self) -> u64 {
-        let backend = self.0.backend();
-        // `fdatasync(2)` and `pwritev2(2)` are counted where everybody's are.
-        let through_the_ring = backend.backend == Backend::IoUring && backend.flush != FlushMethod::Fdatasync;
-        if through_the_ring { self.0.stats().flushes } else { 0 }
+        flushes_of_the_ring(&self.0)
     }
 
     fn note(&self) -> String {
@@ -59,7 +63,7 @@ impl Log for Opened {
         "tickets"
     }
 
-    fn submit(&self, payloads: &Payloads, until: Instant) -> Result<Option<u64>> {
+    fn submit(&self, payloads: &Payloads, until: Instant) -> Result<u64> {
         let mut tickets = VecDeque::with_capacity(IN_FLIGHT);
         let mut records = 0;
         while records % 64 != 0 || Instant::now() < until {
@@ -74,7 +78,7 @@ impl Log for Opened {
         for ticket in tickets {
             ticket.wait()?;
         }
-        Ok(Some(records))
+        Ok(records)
     }
 
     fn read_all(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {

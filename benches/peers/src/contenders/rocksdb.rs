@@ -1,11 +1,11 @@
 //! RocksDB 0.25: a write batch with sync, which it groups itself.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result};
 use rocksdb::{DB, IteratorMode, Options, WriteBatch, WriteOptions};
 
+use super::numbers::Numbers;
 use crate::contender::{Address, Appender, Contender, Log, Reader};
 
 pub(crate) struct RocksDb;
@@ -24,15 +24,14 @@ impl Contender for RocksDb {
         options.create_if_missing(true);
         let database = DB::open(&options, directory.join("database"))?;
         let last = database.iterator(IteratorMode::End).next().transpose()?;
-        let number = |key: &[u8]| key.iter().fold(0, |number, byte| number << 8 | u64::from(*byte));
-        let next = last.map_or(0, |(key, _)| number(&key) + 1);
-        Ok(Box::new(Opened { database, next: AtomicU64::new(next) }))
+        let numbers = Numbers::after_key(last.map(|(key, _)| key))?;
+        Ok(Box::new(Opened { database, numbers }))
     }
 }
 
 struct Opened {
     database: DB,
-    next: AtomicU64,
+    numbers: Numbers,
 }
 
 impl Log for Opened {
@@ -50,25 +49,13 @@ impl Log for Opened {
     fn reader(&self) -> Result<Option<Box<dyn Reader + '_>>> {
         Ok(Some(Box::new(&self.database)))
     }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
 }
 
 impl Appender for &Opened {
-    fn append(&mut self, payload: &[u8]) -> Result<Address> {
-        let mut addresses = Vec::with_capacity(1);
-        self.append_batch(&[payload], &mut addresses)?;
-        Ok(addresses[0])
-    }
-
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
         let mut batch = WriteBatch::default();
-        for payload in payloads {
-            let number = self.next.fetch_add(1, Ordering::Relaxed);
+        for (number, payload) in self.numbers.give(payloads, addresses) {
             batch.put(number.to_be_bytes(), payload);
-            addresses.push((number, 0));
         }
         let mut options = WriteOptions::default();
         options.set_sync(true);

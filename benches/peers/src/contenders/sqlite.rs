@@ -62,11 +62,6 @@ impl Log for Opened {
     fn reader(&self) -> Result<Option<Box<dyn Reader + '_>>> {
         Ok(Some(Box::new(PointReader(connect(&self.path)?))))
     }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        drop(self.connection);
-        Ok(())
-    }
 }
 
 const INSERT: &str = "INSERT INTO log (payload) VALUES (?1)";

@@ -1,13 +1,11 @@
 //! wal-db 1.1: a place reserved without a lock, a write each, one fdatasync for those who wait together.
 
 use std::path::Path;
-use std::time::Instant;
 
 use anyhow::{Context, Result};
 use wal_db::{Lsn, SegmentedStore, Wal};
 
 use crate::contender::{Address, Appender, Contender, Log, Reader};
-use crate::payload::Payloads;
 
 pub(crate) struct WalDb;
 
@@ -32,19 +30,6 @@ impl Log for Opened {
         Ok(Box::new(self))
     }
 
-    fn submit(&self, payloads: &Payloads, until: Instant) -> Result<Option<u64>> {
-        let each = (1 << 20) / payloads.length() as u64;
-        let mut records = 0;
-        while Instant::now() < until {
-            for number in records..records + each {
-                _ = self.0.append(payloads.at(number))?;
-            }
-            self.0.sync()?;
-            records += each;
-        }
-        Ok(Some(records))
-    }
-
     fn read_all(&self, visit: &mut dyn FnMut(&[u8])) -> Result<bool> {
         for record in self.0.iter()? {
             visit(record?.data());
@@ -54,10 +39,6 @@ impl Log for Opened {
 
     fn reader(&self) -> Result<Option<Box<dyn Reader + '_>>> {
         Ok(Some(Box::new(self)))
-    }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
     }
 }
 

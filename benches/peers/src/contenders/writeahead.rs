@@ -46,7 +46,7 @@ impl Log for Opened {
         "128 futures in flight"
     }
 
-    fn submit(&self, payloads: &Payloads, until: Instant) -> Result<Option<u64>> {
+    fn submit(&self, payloads: &Payloads, until: Instant) -> Result<u64> {
         let writer = self.0.writer()?;
         let mut number = 0;
         let payloads = std::iter::from_fn(|| {
@@ -61,7 +61,7 @@ impl Log for Opened {
                 written?;
                 records += 1;
             }
-            Ok(Some(records))
+            Ok(records)
         })
     }
 
@@ -77,10 +77,6 @@ impl Log for Opened {
 
     fn reader(&self) -> Result<Option<Box<dyn Reader + '_>>> {
         Ok(Some(Box::new(&self.0)))
-    }
-
-    fn close(self: Box<Self>) -> Result<()> {
-        Ok(())
     }
 }
 

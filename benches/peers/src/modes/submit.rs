@@ -23,11 +23,9 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
             for place in order(run.contenders.len(), round) {
                 let series = &mut all[place];
                 fresh(&*run.contenders[place], run, |log| {
-                    if log.submit(&payloads, Instant::now() + WARM_UP)?.is_none() {
-                        return Ok(());
-                    }
+                    log.submit(&payloads, Instant::now() + WARM_UP)?;
                     let before = Counts::now(log, device.as_ref())?;
-                    let records = log.submit(&payloads, Instant::now() + run.duration)?.unwrap_or(0);
+                    let records = log.submit(&payloads, Instant::now() + run.duration)?;
                     let after = Counts::now(log, device.as_ref())?;
                     series.rounds.push(before.until(&after, records, *payload, None));
                     series.note = [log.submit_note(), &log.note()].join(" ");
@@ -35,7 +33,6 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
                 })?;
             }
         }
-        all.retain(|series| !series.rounds.is_empty());
         sections.push(Section::submits(*payload, all));
     }
     Ok(sections)

@@ -6,7 +6,8 @@ use std::path::Path;
 use anyhow::Result;
 use ringwal::{Direction, HybridOptions, HybridStore, KeyRange, KvStore, WriteBatch};
 
-use super::{Pair, Store, journal};
+use super::{Pair, Store};
+use crate::contenders::flushes_of_the_ring;
 
 pub(super) struct Hybrid(HybridStore);
 
@@ -43,6 +44,6 @@ impl Store for Hybrid {
     }
 
     fn uncounted_flushes(&self) -> u64 {
-        journal::flushes_of_the_ring(self.0.journal())
+        flushes_of_the_ring(self.0.journal())
     }
 }

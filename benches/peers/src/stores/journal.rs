@@ -3,18 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
-use ringwal::{Backend, FlushMethod, Journal, Options};
+use ringwal::{Journal, Options};
 
 use super::{Pair, Store};
+use crate::contenders::flushes_of_the_ring;
 
 pub(super) struct Bare(Journal);
-
-/// Flushes of a journal that went through its ring.
-pub(super) fn flushes_of_the_ring(journal: &Journal) -> u64 {
-    let backend = journal.backend();
-    let counted = backend.backend == Backend::Syscalls || backend.flush == FlushMethod::Fdatasync;
-    if counted { 0 } else { journal.stats().flushes }
-}
 
 impl Store for Bare {
     fn open(directory: &Path) -> Result<Self> {
