@@ -5,6 +5,7 @@ mod fjall;
 #[cfg(feature = "hybrid")]
 mod hybrid;
 mod journal;
+mod lmdb;
 mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
@@ -29,6 +30,7 @@ pub(crate) fn all() -> Vec<Box<dyn Contender>> {
         of::<journal::Bare>("bare-journal", "this crate's journal, one record of the same bytes, no index"),
         #[cfg(feature = "rocksdb")]
         of::<rocksdb::RocksDb>("store-rocksdb", "RocksDB by rocksdb 0.25.0, a sync write batch a put"),
+        of::<lmdb::Lmdb>("store-lmdb", "LMDB by heed 0.22.1, one transaction a put, synced"),
         of::<redb::Redb>("store-redb", "redb 4.6.0, one transaction a put"),
         of::<fjall::Fjall>("store-fjall", "fjall 3.1.13, a batch with PersistMode::SyncData a put"),
         of::<sqlite::Sqlite>(
