@@ -16,7 +16,7 @@ pub(crate) type Address = (u64, u64);
 /// Something that can be measured.
 pub(crate) trait Contender: Sync {
     /// One word, for `--only` and the tables.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// What it is, for people.
     fn what(&self) -> &'static str;

@@ -12,6 +12,7 @@ mod rounds;
 mod run;
 mod section;
 mod stores;
+mod table;
 
 use std::path::PathBuf;
 use std::time::Duration;

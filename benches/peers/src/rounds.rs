@@ -12,7 +12,7 @@ use crate::run::Run;
 
 /// What one contender reached under one load, in all rounds.
 pub(crate) struct Series {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) is_floor: bool,
     pub(crate) note: String,
     pub(crate) rounds: Vec<Figures>,
@@ -21,7 +21,7 @@ pub(crate) struct Series {
 impl Series {
     pub(crate) fn new(contender: &dyn Contender) -> Self {
         Self {
-            name: contender.name(),
+            name: contender.name().to_owned(),
             is_floor: contender.is_floor(),
             note: String::new(),
             rounds: Vec::new(),
@@ -46,27 +46,7 @@ impl Series {
     }
 }
 
-/// One figure of one contender, in all rounds.
-pub(crate) struct Rate {
-    pub(crate) name: &'static str,
-    pub(crate) rounds: Vec<f64>,
-}
-
-impl Rate {
-    pub(crate) fn new(name: &'static str) -> Self {
-        Self { name, rounds: Vec::new() }
-    }
-
-    pub(crate) fn median(&self) -> f64 {
-        median(self.rounds.clone())
-    }
-
-    pub(crate) fn as_json(&self) -> Value {
-        json!({ "contender": self.name, "median": self.median(), "rounds": self.rounds })
-    }
-}
-
-fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     let middle = figures.len() / 2;
     match figures.len() {
@@ -98,7 +78,7 @@ pub(crate) fn fresh<T>(
         settle(&run.place)?;
         Ok(result)
     })();
-    outcome.with_context(|| contender.name())
+    outcome.with_context(|| contender.name().to_owned())
 }
 
 /// Waits until the file system has written what it still had to.

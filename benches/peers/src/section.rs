@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::measure::Load;
-use crate::rounds::{Rate, Series};
+use crate::rounds::Series;
+use crate::table::{Order, Row, Table, number, thousands};
 
 /// A table.
 pub(crate) struct Section {
@@ -13,7 +14,7 @@ pub(crate) struct Section {
 
 enum Body {
     Appends(Appends),
-    Rates { unit: &'static str, rates: Vec<Rate>, lowest_first: bool },
+    Table(Table),
 }
 
 /// Appends, with their latencies and costs.
@@ -42,18 +43,19 @@ impl Section {
         Self { title, body: Body::Appends(Appends { records_per_flush_max: 0, threads: 1, payload, series }) }
     }
 
-    /// Contenders with one figure each; those without are left out.
-    pub(crate) fn rates(title: String, unit: &'static str, mut rates: Vec<Rate>) -> Self {
-        rates.retain(|rate| !rate.rounds.is_empty());
-        Self { title, body: Body::Rates { unit, rates, lowest_first: false } }
+    /// Contenders with a figure or several each.
+    pub(crate) fn table(title: String, table: Table) -> Self {
+        Self { title, body: Body::Table(table) }
     }
 
-    /// For figures of which less is better.
-    pub(crate) fn lowest_first(mut self) -> Self {
-        if let Body::Rates { lowest_first, .. } = &mut self.body {
-            *lowest_first = true;
-        }
-        self
+    /// Contenders with one figure each, of which more is better.
+    pub(crate) fn rates(title: String, unit: &'static str, rows: Vec<Row>) -> Self {
+        Self::table(title, Table::new([unit], rows, Order::HighestFirst))
+    }
+
+    /// Contenders with one figure each, of which less is better.
+    pub(crate) fn times(title: String, unit: &'static str, rows: Vec<Row>) -> Self {
+        Self::table(title, Table::new([unit], rows, Order::LowestFirst))
     }
 
     pub(crate) fn as_json(&self) -> Value {
@@ -65,18 +67,17 @@ impl Section {
                 "floor_p50_us": appends.floor_us(),
                 "series": appends.series.iter().map(Series::as_json).collect::<Vec<_>>(),
             }),
-            Body::Rates { unit, rates, .. } => json!({
-                "title": self.title,
-                "unit": unit,
-                "series": rates.iter().map(Rate::as_json).collect::<Vec<_>>(),
-            }),
+            Body::Table(table) => {
+                let (columns, rows) = table.as_json();
+                json!({ "title": self.title, "columns": columns, "series": rows })
+            }
         }
     }
 
     pub(crate) fn markdown(&self) -> String {
         let body = match &self.body {
             Body::Appends(appends) => appends.markdown(),
-            Body::Rates { unit, rates, lowest_first } => rates_markdown(unit, rates, *lowest_first),
+            Body::Table(table) => table.markdown(),
         };
         format!("### {}\n\n{body}\n", self.title)
     }
@@ -119,7 +120,7 @@ impl Appends {
             false => "**not comparable: too few flushes**".into(),
         };
         let cells = [
-            if series.is_floor { format!("*{}*", series.name) } else { series.name.into() },
+            if series.is_floor { format!("*{}*", series.name) } else { series.name.clone() },
             thousands(series.of(|figures| figures.per_second)),
             number(p50, 0),
             number(series.latency(|latency| latency.p99_us), 0),
@@ -133,31 +134,4 @@ impl Appends {
         ];
         format!("| {} |\n", cells.join(" | "))
     }
-}
-
-fn rates_markdown(unit: &str, rates: &[Rate], lowest_first: bool) -> String {
-    let mut sorted: Vec<_> = rates.iter().map(|rate| (rate.name, rate.median())).collect();
-    sorted.sort_by(|a, b| if lowest_first { a.1.total_cmp(&b.1) } else { b.1.total_cmp(&a.1) });
-    let mut text = format!("| | {unit} |\n|---|--:|\n");
-    for (name, median) in sorted {
-        let median = if median < 1000.0 { number(median, 2) } else { thousands(median) };
-        text += &format!("| {name} | {median} |\n");
-    }
-    text
-}
-
-fn number(value: f64, digits: usize) -> String {
-    if value.is_nan() { "-".into() } else { format!("{value:.digits$}") }
-}
-
-fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }

@@ -30,7 +30,7 @@ const PART_BYTES: usize = 1 << 20;
 const PARTS: u64 = FILE_BYTES / PART_BYTES as u64;
 
 impl Contender for Bare {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self.0 {
             Durably::DirectDsync => "bare-dsync",
             Durably::DirectFdatasync => "bare-fdatasync",

@@ -16,7 +16,7 @@ const FILE_BYTES: u64 = 64 << 20;
 const WRITE_BYTES_MAX: usize = 4 << 20;
 
 impl Contender for GroupCommit {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "group-commit"
     }
 

@@ -30,7 +30,7 @@ const GROUP_BYTES: usize = 1 << 20;
 const FAILED: u64 = u64::MAX;
 
 impl Contender for OneWriter {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         match self.0 {
             Space::Growing => "one-writer",
             Space::WrittenAhead => "one-writer-ahead",

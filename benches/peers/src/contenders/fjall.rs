@@ -11,7 +11,7 @@ use crate::contender::{Address, Appender, Contender, Log, Reader};
 pub(crate) struct Fjall;
 
 impl Contender for Fjall {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "fjall"
     }
 

@@ -12,7 +12,7 @@ use crate::contender::{Address, Appender, Contender, Log, Reader};
 pub(crate) struct Okaywal;
 
 impl Contender for Okaywal {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "okaywal"
     }
 

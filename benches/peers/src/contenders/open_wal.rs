@@ -11,7 +11,7 @@ use crate::contender::{Address, Appender, Contender, Log};
 pub(crate) struct OpenWal;
 
 impl Contender for OpenWal {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "open-wal"
     }
 

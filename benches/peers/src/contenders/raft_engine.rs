@@ -24,7 +24,7 @@ impl MessageExt for Entries {
 }
 
 impl Contender for RaftEngine {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "raft-engine"
     }
 

@@ -13,7 +13,7 @@ pub(crate) struct Redb;
 const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 
 impl Contender for Redb {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "redb"
     }
 

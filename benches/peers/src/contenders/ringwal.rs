@@ -20,7 +20,7 @@ pub(crate) struct Ringwal {
 }
 
 impl Contender for Ringwal {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 

@@ -11,7 +11,7 @@ use crate::contender::{Address, Appender, Contender, Log, Reader};
 pub(crate) struct RocksDb;
 
 impl Contender for RocksDb {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "rocksdb"
     }
 

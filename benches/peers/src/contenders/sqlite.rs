@@ -13,7 +13,7 @@ use crate::contender::{Address, Appender, Contender, Log, Reader};
 pub(crate) struct Sqlite;
 
 impl Contender for Sqlite {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "sqlite"
     }
 

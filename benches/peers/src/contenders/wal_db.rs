@@ -10,7 +10,7 @@ use crate::contender::{Address, Appender, Contender, Log, Reader};
 pub(crate) struct WalDb;
 
 impl Contender for WalDb {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "wal-db"
     }
 

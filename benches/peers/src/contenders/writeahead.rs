@@ -17,7 +17,7 @@ const IN_FLIGHT: usize = 128;
 pub(crate) struct Writeahead;
 
 impl Contender for Writeahead {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "writeahead"
     }
 

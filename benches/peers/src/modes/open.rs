@@ -11,17 +11,18 @@ use anyhow::{Context, Result, ensure};
 use crate::contender::Contender;
 use crate::modes::fill::{PAYLOAD_BYTES, fill};
 use crate::payload::Payloads;
-use crate::rounds::{Rate, settle};
+use crate::rounds::settle;
 use crate::run::Run;
 use crate::section::Section;
+use crate::table::Row;
 
 /// One section for each way to end.
 pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
     let mut closed = Vec::new();
     let mut killed = Vec::new();
     for contender in run.contenders.iter().filter(|contender| contender.can_reopen()) {
-        let mut after = [Rate::new(contender.name()), Rate::new(contender.name())];
-        one(run, &**contender, &mut after).with_context(|| contender.name())?;
+        let mut after = [Row::new(contender.name()), Row::new(contender.name())];
+        one(run, &**contender, &mut after).with_context(|| contender.name().to_owned())?;
         let [after_close, after_kill] = after;
         closed.push(after_close);
         killed.push(after_kill);
@@ -29,23 +30,23 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
     let title =
         |how| format!("opening {} MiB of {PAYLOAD_BYTES} B records, warm, after {how}", run.fill_bytes >> 20);
     Ok(vec![
-        Section::rates(title("an orderly end"), "ms", closed).lowest_first(),
-        Section::rates(title("a kill"), "ms", killed).lowest_first(),
+        Section::times(title("an orderly end"), "ms", closed),
+        Section::times(title("a kill"), "ms", killed),
     ])
 }
 
-fn one(run: &Run, contender: &dyn Contender, after: &mut [Rate; 2]) -> Result<()> {
+fn one(run: &Run, contender: &dyn Contender, after: &mut [Row; 2]) -> Result<()> {
     let keep = tempfile::Builder::new().prefix("peers-").tempdir_in(&run.place)?;
     let log = contender.open(keep.path())?;
     fill(&*log, &Payloads::new(PAYLOAD_BYTES), run.fill_bytes)?;
     log.close()?;
     settle(&run.place)?;
     for _ in 0..run.rounds {
-        after[0].rounds.push(open(contender, keep.path())?);
+        after[0].add([open(contender, keep.path())?]);
     }
     for _ in 0..run.rounds {
         kill_one(contender, keep.path())?;
-        after[1].rounds.push(open(contender, keep.path())?);
+        after[1].add([open(contender, keep.path())?]);
     }
     keep.close()?;
     settle(&run.place)

@@ -10,24 +10,25 @@ use anyhow::{Result, anyhow, ensure};
 use crate::contender::{Address, Log};
 use crate::modes::fill::{PAYLOAD_BYTES, fill};
 use crate::payload::{Payloads, Random};
-use crate::rounds::{Rate, fresh, order};
+use crate::rounds::{fresh, order};
 use crate::run::Run;
 use crate::section::Section;
+use crate::table::Row;
 
 const THREADS: [usize; 2] = [1, 2];
 
 /// A section a number of threads.
 pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
     let bytes = run.fill_bytes / 4;
-    let mut rates: Vec<Vec<Rate>> = THREADS
+    let mut rates: Vec<Vec<Row>> = THREADS
         .map(|_| {
-            let named = run.contenders.iter().map(|contender| Rate::new(contender.name()));
-            named.chain([Rate::new("bare pread")]).collect()
+            let named = run.contenders.iter().map(|contender| Row::new(contender.name()));
+            named.chain([Row::new("bare pread")]).collect()
         })
         .into();
     for round in 0..run.rounds {
         for place in order(run.contenders.len() + 1, round) {
-            let mut add = |kind: usize, rate| rates[kind][place].rounds.push(rate);
+            let mut add = |kind: usize, rate| rates[kind][place].add([rate]);
             let Some(contender) = run.contenders.get(place) else {
                 for (kind, threads) in THREADS.into_iter().enumerate() {
                     add(kind, bare(run, bytes, threads)?);

@@ -9,15 +9,16 @@ use anyhow::{Context, Result, ensure};
 use crate::contender::Contender;
 use crate::modes::fill::{PAYLOAD_BYTES, fill};
 use crate::payload::Payloads;
-use crate::rounds::{Rate, order, settle};
+use crate::rounds::{order, settle};
 use crate::run::Run;
 use crate::section::Section;
+use crate::table::Row;
 
 /// One section warm, and one cold where that can be had.
 pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
-    let names = || run.contenders.iter().map(|contender| Rate::new(contender.name()));
-    let empty = || names().chain([Rate::new("bare 1 MiB reads")]).collect();
-    let (mut warm, mut cold): (Vec<Rate>, Vec<Rate>) = (empty(), empty());
+    let names = || run.contenders.iter().map(|contender| Row::new(contender.name()));
+    let empty = || names().chain([Row::new("bare 1 MiB reads")]).collect();
+    let (mut warm, mut cold): (Vec<Row>, Vec<Row>) = (empty(), empty());
     let can_drop = drop_caches(&run.place).is_ok();
     for round in 0..run.rounds {
         for place in order(run.contenders.len() + 1, round) {
@@ -29,7 +30,7 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
                 continue;
             }
             one(run, &**contender, can_drop, &mut warm[place], &mut cold[place])
-                .with_context(|| contender.name())?;
+                .with_context(|| contender.name().to_owned())?;
         }
     }
     let title = |how| {
@@ -46,7 +47,7 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
 }
 
 /// Fills, closes and opens again, so that the contender keeps nothing in memory of its own; reads cold, then warm.
-fn one(run: &Run, contender: &dyn Contender, can_drop: bool, warm: &mut Rate, cold: &mut Rate) -> Result<()> {
+fn one(run: &Run, contender: &dyn Contender, can_drop: bool, warm: &mut Row, cold: &mut Row) -> Result<()> {
     let keep = tempfile::Builder::new().prefix("peers-").tempdir_in(&run.place)?;
     let log = contender.open(keep.path())?;
     if !contender.can_reopen() || !log.read_all(&mut |_| {})? {
@@ -68,17 +69,17 @@ fn one(run: &Run, contender: &dyn Contender, can_drop: bool, warm: &mut Rate, co
     };
     if can_drop {
         drop_caches(&run.place)?;
-        cold.rounds.push(read()?);
+        cold.add([read()?]);
     }
     read()?;
-    warm.rounds.push(read()?);
+    warm.add([read()?]);
     log.close()?;
     keep.close()?;
     settle(&run.place)
 }
 
 /// A file of as many bytes, read a MiB at a time.
-fn bare(run: &Run, can_drop: bool, warm: &mut Rate, cold: &mut Rate) -> Result<()> {
+fn bare(run: &Run, can_drop: bool, warm: &mut Row, cold: &mut Row) -> Result<()> {
     let path = run.place.join("bare-read");
     std::fs::write(&path, vec![1; run.fill_bytes as usize])?;
     let read = || -> Result<f64> {
@@ -90,10 +91,10 @@ fn bare(run: &Run, can_drop: bool, warm: &mut Rate, cold: &mut Rate) -> Result<(
     };
     if can_drop {
         drop_caches(&run.place)?;
-        cold.rounds.push(read()?);
+        cold.add([read()?]);
     }
     read()?;
-    warm.rounds.push(read()?);
+    warm.add([read()?]);
     std::fs::remove_file(&path)?;
     settle(&run.place)
 }

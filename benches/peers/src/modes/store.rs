@@ -9,10 +9,11 @@ use crate::count::Device;
 use crate::measure::{Load, appends};
 use crate::modes::point::per_second;
 use crate::payload::{Payloads, Random};
-use crate::rounds::{Rate, Series, fresh, order};
+use crate::rounds::{Series, fresh, order};
 use crate::run::Run;
 use crate::section::Section;
 use crate::stores;
+use crate::table::Row;
 
 /// Bytes of a record of the trail.
 const RECORD_BYTES: usize = 400;
@@ -33,8 +34,8 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
         duration: run.duration,
     });
     let mut puts = loads.each_ref().map(|_| contenders.iter().map(|c| Series::new(&**c)).collect::<Vec<_>>());
-    let mut gets: Vec<_> = contenders.iter().map(|contender| Rate::new(contender.name())).collect();
-    let mut ranges: Vec<_> = contenders.iter().map(|contender| Rate::new(contender.name())).collect();
+    let mut gets: Vec<_> = contenders.iter().map(|contender| Row::new(contender.name())).collect();
+    let mut ranges: Vec<_> = contenders.iter().map(|contender| Row::new(contender.name())).collect();
     for round in 0..run.rounds {
         for place in order(contenders.len(), round) {
             fresh(&*contenders[place], run, |log| {
@@ -49,8 +50,8 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
                     return Ok(());
                 }
                 let records = top_up(log, records)?;
-                gets[place].rounds.push(reads(log, records, run.duration, Kind::Get)?);
-                ranges[place].rounds.push(reads(log, records, run.duration, Kind::Range)?);
+                gets[place].add([reads(log, records, run.duration, Kind::Get)?]);
+                ranges[place].add([reads(log, records, run.duration, Kind::Range)?]);
                 Ok(())
             })?;
         }

@@ -73,7 +73,7 @@ struct Named<S> {
 }
 
 impl<S: Store + 'static> Contender for Named<S> {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         self.name
     }
 
