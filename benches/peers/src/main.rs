@@ -46,6 +46,9 @@ struct Arguments {
     /// MiB of payload in a full log: for `open` and `read`; a quarter of it for `point`
     #[arg(long, default_value_t = 1024)]
     fill: u64,
+    /// MiB of ringwal's segments: with several, each is a contender of its own, ringwal-4MiB and the like
+    #[arg(long, value_delimiter = ',')]
+    segment: Vec<u64>,
     /// These contenders alone
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
@@ -84,7 +87,7 @@ enum Mode {
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.list {
-        for contender in contenders::all().iter().chain(&stores::all()) {
+        for contender in contenders::all(&arguments.segment).iter().chain(&stores::all()) {
             println!("{:<18} {}", contender.name(), contender.what());
         }
         return Ok(());
@@ -116,7 +119,7 @@ fn main() -> Result<()> {
 }
 
 fn checked(arguments: &Arguments) -> Result<Run> {
-    let (logs, stores) = (contenders::all(), stores::all());
+    let (logs, stores) = (contenders::all(&arguments.segment), stores::all());
     for name in arguments.only.iter().chain(&arguments.without) {
         let mut all = logs.iter().chain(&stores);
         ensure!(all.any(|contender| contender.name() == name), "no contender is called {name}: see --list");
@@ -132,10 +135,12 @@ fn checked(arguments: &Arguments) -> Result<Run> {
         arguments.payload.iter().all(|bytes| (1..=16_384).contains(bytes)),
         "--payload must be 1 to 16384"
     );
+    ensure!(arguments.segment.iter().all(|mib| (1..=1024).contains(mib)), "--segment must be 1 to 1024");
     let mut run = Run {
         contenders: logs,
         only: arguments.only.clone(),
         without: arguments.without.clone(),
+        segments_mib: arguments.segment.clone(),
         place: arguments.dir.clone().unwrap_or_else(std::env::temp_dir),
         payloads: arguments.payload.clone(),
         threads: arguments.threads.clone(),

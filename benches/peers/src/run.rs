@@ -10,6 +10,8 @@ pub(crate) struct Run {
     /// Names given with `--only` and `--without`.
     pub(crate) only: Vec<String>,
     pub(crate) without: Vec<String>,
+    /// Sizes of ringwal's segments.
+    pub(crate) segments_mib: Vec<u64>,
     pub(crate) place: PathBuf,
     pub(crate) payloads: Vec<usize>,
     pub(crate) threads: Vec<usize>,

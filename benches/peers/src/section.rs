@@ -94,17 +94,24 @@ impl Appends {
     /// cannot cover more than one call of each.
     fn is_comparable(&self, series: &Series) -> bool {
         let flushes = series.of(|figures| figures.flushes_per_record);
-        match self.records_per_flush_max {
-            0 => flushes > 0.0,
-            records => flushes * records as f64 > 0.9,
-        }
+        if self.is_submits() { flushes > 0.0 } else { flushes * self.records_per_flush_max as f64 > 0.9 }
+    }
+
+    fn is_submits(&self) -> bool {
+        self.records_per_flush_max == 0
     }
 
     fn markdown(&self) -> String {
-        let mut text = String::from(
-            "| | records/s | p50 us | p99 us | p99.9 us | p50/floor | CPU us/rec | flushes/rec | device flushes/rec \
-             | device bytes/byte | |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n",
-        );
+        let costs = "CPU us/rec | flushes/rec | device flushes/rec | device bytes/byte | |";
+        let mut text = match self.is_submits() {
+            true => {
+                format!("| | records/s | of the bare writer's | {costs}\n|---|{}---|\n", "--:|".repeat(6))
+            }
+            false => format!(
+                "| | records/s | p50 us | p99 us | p99.9 us | p50/floor | {costs}\n|---|{}---|\n",
+                "--:|".repeat(9)
+            ),
+        };
         let mut sorted: Vec<_> = self.series.iter().collect();
         sorted.sort_by(|a, b| b.of(|f| f.per_second).total_cmp(&a.of(|f| f.per_second)));
         for series in sorted {
@@ -113,25 +120,41 @@ impl Appends {
         text
     }
 
+    /// The most records a second that bare writes made durable.
+    fn bare_per_second(&self) -> f64 {
+        let bare = self.series.iter().filter(|series| series.is_floor);
+        bare.map(|series| series.of(|figures| figures.per_second)).fold(f64::NAN, f64::max)
+    }
+
     fn line(&self, series: &Series) -> String {
-        let p50 = series.latency(|latency| latency.p50_us);
         let note = match self.is_comparable(series) {
             true => series.note.clone(),
             false => "**not comparable: too few flushes**".into(),
         };
-        let cells = [
+        let per_second = series.of(|figures| figures.per_second);
+        let p50 = series.latency(|latency| latency.p50_us);
+        let mut cells = vec![
             if series.is_floor { format!("*{}*", series.name) } else { series.name.clone() },
-            thousands(series.of(|figures| figures.per_second)),
-            number(p50, 0),
-            number(series.latency(|latency| latency.p99_us), 0),
-            number(series.latency(|latency| latency.p999_us), 0),
-            number(p50 / self.floor_us(), 2),
+            thousands(per_second),
+        ];
+        match self.is_submits() {
+            true => cells.push(number(per_second / self.bare_per_second(), 2)),
+            false => cells.extend([
+                number(p50, 0),
+                number(series.latency(|latency| latency.p99_us), 0),
+                number(series.latency(|latency| latency.p999_us), 0),
+                number(p50 / self.floor_us(), 2),
+            ]),
+        }
+        // A flush covers thousands of records that were submitted.
+        let digits = if self.is_submits() { 5 } else { 3 };
+        cells.extend([
             number(series.of(|figures| figures.cpu_us_per_record), 1),
-            number(series.of(|figures| figures.flushes_per_record), 3),
-            number(series.of(|figures| figures.device_flushes_per_record.unwrap_or(f64::NAN)), 3),
+            number(series.of(|figures| figures.flushes_per_record), digits),
+            number(series.of(|figures| figures.device_flushes_per_record.unwrap_or(f64::NAN)), digits),
             number(series.of(|figures| figures.device_bytes_per_byte.unwrap_or(f64::NAN)), 1),
             note,
-        ];
+        ]);
         format!("| {} |\n", cells.join(" | "))
     }
 }

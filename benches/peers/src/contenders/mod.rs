@@ -20,14 +20,24 @@ pub(crate) use self::ringwal::flushes_of_the_ring;
 use crate::baselines::{Bare, Durably, GroupCommit, OneWriter, Space};
 use crate::contender::Contender;
 
-const SEGMENT_BYTES: u64 = 64 << 20;
+/// Everybody, in the order in which they are listed; ringwal with segments of so many MiB, of 64 where none are given.
+pub(crate) fn all(segments_mib: &[u64]) -> Vec<Box<dyn Contender>> {
+    let mut all = Vec::new();
+    for (name, backend) in [("ringwal", Backend::IoUring), ("ringwal-syscalls", Backend::Syscalls)] {
+        let mut add = |name, mib: u64| {
+            all.push(Box::new(ringwal::Ringwal { name, backend, segment_bytes: mib << 20 }) as Box<_>);
+        };
+        if segments_mib.is_empty() {
+            add(name.to_owned(), 64);
+        }
+        segments_mib.iter().for_each(|mib| add(format!("{name}-{mib}MiB"), *mib));
+    }
+    all.extend(others());
+    all
+}
 
-/// Everybody, in the order in which they are listed.
-pub(crate) fn all() -> Vec<Box<dyn Contender>> {
-    let ringwal = |name, backend| Box::new(ringwal::Ringwal { name, backend, segment_bytes: SEGMENT_BYTES });
+fn others() -> Vec<Box<dyn Contender>> {
     vec![
-        ringwal("ringwal", Backend::IoUring),
-        ringwal("ringwal-syscalls", Backend::Syscalls),
         Box::new(writeahead::Writeahead),
         Box::new(raft_engine::RaftEngine),
         Box::new(okaywal::Okaywal),

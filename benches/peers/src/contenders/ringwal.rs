@@ -14,14 +14,14 @@ use crate::payload::Payloads;
 const IN_FLIGHT: usize = 16_384;
 
 pub(crate) struct Ringwal {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) backend: Backend,
     pub(crate) segment_bytes: u64,
 }
 
 impl Contender for Ringwal {
     fn name(&self) -> &str {
-        self.name
+        &self.name
     }
 
     fn what(&self) -> &'static str {

@@ -45,7 +45,7 @@ fn one(run: &Run, contender: &dyn Contender, after: &mut [Row; 2]) -> Result<()>
         after[0].add([open(contender, keep.path())?]);
     }
     for _ in 0..run.rounds {
-        kill_one(contender, keep.path())?;
+        kill_one(run, contender, keep.path())?;
         after[1].add([open(contender, keep.path())?]);
     }
     keep.close()?;
@@ -65,8 +65,9 @@ pub(crate) const CHILD: &str = "RINGWAL_PEERS_CHILD";
 /// What the child says when it has appended.
 const APPENDED: &str = "appended";
 
-fn kill_one(contender: &dyn Contender, directory: &Path) -> Result<()> {
+fn kill_one(run: &Run, contender: &dyn Contender, directory: &Path) -> Result<()> {
     let mut child = Command::new(std::env::current_exe()?)
+        .args(run.segments_mib.iter().map(|mib| format!("--segment={mib}")))
         .args(["--only", contender.name(), "--dir"])
         .arg(directory)
         .env(CHILD, "1")
