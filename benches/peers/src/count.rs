@@ -8,6 +8,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
@@ -107,6 +108,7 @@ pub(crate) struct Device(PathBuf);
 /// A reading of them.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DeviceCounts {
+    pub(crate) writes: u64,
     pub(crate) written_bytes: u64,
     pub(crate) flushes: u64,
 }
@@ -124,8 +126,21 @@ impl Device {
         let text =
             std::fs::read_to_string(&self.0).with_context(|| format!("reading {}", self.0.display()))?;
         let fields: Vec<u64> = text.split_whitespace().filter_map(|field| field.parse().ok()).collect();
-        // Documentation/block/stat.rst: sectors of 512 bytes written, and requests to flush.
-        let (sectors, flushes) = fields.get(6).zip(fields.get(15)).context("the kernel is older than 5.5")?;
-        Ok(DeviceCounts { written_bytes: sectors * 512, flushes: *flushes })
+        ensure!(fields.len() > 15, "the kernel is older than 5.5");
+        // Documentation/block/stat.rst: writes, sectors of 512 bytes written, and requests to flush.
+        Ok(DeviceCounts { writes: fields[4], written_bytes: fields[6] * 512, flushes: fields[15] })
     }
+}
+
+/// User and system time of all threads so far.
+pub(crate) fn cpu_time() -> Result<Duration> {
+    // SAFETY: a `rusage` is integers only, for which zeros are a value.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the one pointer is to memory that is the call's to write.
+    let result = unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    ensure!(result == 0, "getrusage: {}", std::io::Error::last_os_error());
+    let time = |time: libc::timeval| {
+        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
+    };
+    Ok(time(usage.ru_utime) + time(usage.ru_stime))
 }

@@ -80,6 +80,8 @@ enum Mode {
     Read,
     /// Reading records one at a time at random
     Point,
+    /// Keeping a log open and doing nothing
+    Idle,
     /// Stores: durable puts of a record with its index entries, gets, ranges
     Store,
 }
@@ -106,6 +108,7 @@ fn main() -> Result<()> {
             Mode::Open => modes::open::run(&run)?,
             Mode::Read => modes::read::run(&run)?,
             Mode::Point => modes::point::run(&run)?,
+            Mode::Idle => modes::idle::run(&run)?,
             Mode::Store => modes::store::run(&run)?,
         });
     }

@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use crate::contender::{Appender, Log};
-use crate::count::{self, Device, DeviceCounts};
+use crate::count::{self, Device, DeviceCounts, cpu_time};
 use crate::payload::Payloads;
 
 /// What is appended, by how many, for how long.
@@ -160,17 +160,4 @@ fn append_for(appender: &mut dyn Appender, thread: usize, load: &Load) -> Result
         begun = ended;
     }
     Ok((latencies, calls))
-}
-
-/// User and system time of all threads so far.
-fn cpu_time() -> Result<Duration> {
-    // SAFETY: a `rusage` is integers only, for which zeros are a value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the one pointer is to memory that is the call's to write.
-    let result = unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
-    anyhow::ensure!(result == 0, "getrusage: {}", std::io::Error::last_os_error());
-    let time = |time: libc::timeval| {
-        Duration::from_secs(time.tv_sec as u64) + Duration::from_micros(time.tv_usec as u64)
-    };
-    Ok(time(usage.ru_utime) + time(usage.ru_stime))
 }

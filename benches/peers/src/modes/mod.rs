@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 mod fill;
+pub(crate) mod idle;
 pub(crate) mod open;
 pub(crate) mod point;
 pub(crate) mod read;
