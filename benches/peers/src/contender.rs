@@ -80,6 +80,11 @@ pub(crate) trait Log: Sync {
         Ok(None)
     }
 
+    /// The journal, for what only ringwal is asked.
+    fn journal(&self) -> Option<&ringwal::Journal> {
+        None
+    }
+
     /// An orderly end.
     fn close(self: Box<Self>) -> Result<()> {
         Ok(())

@@ -43,9 +43,9 @@ struct Arguments {
     /// Bytes of a payload
     #[arg(long, value_delimiter = ',', default_values_t = [128, 1024, 16_384])]
     payload: Vec<usize>,
-    /// MiB of payload in a full log: for `open` and `read`; a quarter of it for `point`
-    #[arg(long, default_value_t = 1024)]
-    fill: u64,
+    /// MiB of payload in a full log, one size or several: for `open`, `read` and `size`; a quarter of it for `point`
+    #[arg(long, value_delimiter = ',', default_values_t = [1024])]
+    fill: Vec<u64>,
     /// MiB of ringwal's segments: with several, each is a contender of its own, ringwal-4MiB and the like
     #[arg(long, value_delimiter = ',')]
     segment: Vec<u64>,
@@ -82,6 +82,8 @@ enum Mode {
     Point,
     /// Keeping a log open and doing nothing
     Idle,
+    /// Ringwal at several sizes: appends, opening, reading, cleanup
+    Size,
     /// Stores: durable puts of a record with its index entries, gets, ranges
     Store,
 }
@@ -109,6 +111,7 @@ fn main() -> Result<()> {
             Mode::Read => modes::read::run(&run)?,
             Mode::Point => modes::point::run(&run)?,
             Mode::Idle => modes::idle::run(&run)?,
+            Mode::Size => modes::size::run(&run)?,
             Mode::Store => modes::store::run(&run)?,
         });
     }
@@ -129,6 +132,7 @@ fn checked(arguments: &Arguments) -> Result<Run> {
     }
     ensure!((0.01..=3600.0).contains(&arguments.seconds), "--seconds must be 0.01 to 3600");
     ensure!((0.0..=600.0).contains(&arguments.pause), "--pause must be 0 to 600");
+    ensure!(arguments.fill.iter().all(|mib| (8..=1 << 20).contains(mib)), "--fill must be 8 to 1048576");
     ensure!(arguments.rounds > 0, "--rounds must be at least 1");
     ensure!(
         arguments.threads.iter().all(|threads| (1..=1024).contains(threads)),
@@ -150,7 +154,7 @@ fn checked(arguments: &Arguments) -> Result<Run> {
         duration: Duration::from_secs_f64(arguments.seconds),
         rounds: arguments.rounds,
         pause: Duration::from_secs_f64(arguments.pause),
-        fill_bytes: arguments.fill << 20,
+        fill_mib: arguments.fill.clone(),
     };
     let mut contenders = std::mem::take(&mut run.contenders);
     contenders.retain(|contender| run.wants(contender.name()));

@@ -19,8 +19,8 @@ pub(crate) struct Run {
     pub(crate) rounds: usize,
     /// After a contender was opened and filled: for disks that stall when they were written to a lot.
     pub(crate) pause: Duration,
-    /// Payload bytes of a full log.
-    pub(crate) fill_bytes: u64,
+    /// MiB of payload in a full log.
+    pub(crate) fill_mib: Vec<u64>,
 }
 
 impl Run {

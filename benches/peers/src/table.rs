@@ -31,6 +31,7 @@ impl Row {
 pub(crate) enum Order {
     HighestFirst,
     LowestFirst,
+    AsMeasured,
 }
 
 pub(crate) struct Table {
@@ -59,6 +60,7 @@ impl Table {
         match self.order {
             Order::HighestFirst => sorted.sort_by(|a, b| b.1[0].total_cmp(&a.1[0])),
             Order::LowestFirst => sorted.sort_by(|a, b| a.1[0].total_cmp(&b.1[0])),
+            Order::AsMeasured => (),
         }
         let rule = "--:|".repeat(self.columns.len());
         let mut text = format!("| | {} |\n|---|{rule}\n", self.columns.join(" | "));

@@ -93,6 +93,10 @@ impl Log for Opened {
         Ok(Some(Box::new(PointReader { reader: self.0.reader(), payload: Vec::new() })))
     }
 
+    fn journal(&self) -> Option<&Journal> {
+        Some(&self.0)
+    }
+
     fn close(self: Box<Self>) -> Result<()> {
         Ok(self.0.close()?)
     }

@@ -6,5 +6,6 @@ pub(crate) mod idle;
 pub(crate) mod open;
 pub(crate) mod point;
 pub(crate) mod read;
+pub(crate) mod size;
 pub(crate) mod store;
 pub(crate) mod submit;

@@ -16,29 +16,30 @@ use crate::run::Run;
 use crate::section::Section;
 use crate::table::Row;
 
-/// One section for each way to end.
+/// One section for each size and way to end.
 pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
+    let sections = run.fill_mib.iter().map(|mib| of_size(run, mib << 20));
+    Ok(sections.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn of_size(run: &Run, bytes: u64) -> Result<[Section; 2]> {
     let mut closed = Vec::new();
     let mut killed = Vec::new();
     for contender in run.contenders.iter().filter(|contender| contender.can_reopen()) {
         let mut after = [Row::new(contender.name()), Row::new(contender.name())];
-        one(run, &**contender, &mut after).with_context(|| contender.name().to_owned())?;
+        one(run, &**contender, bytes, &mut after).with_context(|| contender.name().to_owned())?;
         let [after_close, after_kill] = after;
         closed.push(after_close);
         killed.push(after_kill);
     }
-    let title =
-        |how| format!("opening {} MiB of {PAYLOAD_BYTES} B records, warm, after {how}", run.fill_bytes >> 20);
-    Ok(vec![
-        Section::times(title("an orderly end"), "ms", closed),
-        Section::times(title("a kill"), "ms", killed),
-    ])
+    let title = |how| format!("opening {} MiB of {PAYLOAD_BYTES} B records, warm, after {how}", bytes >> 20);
+    Ok([Section::times(title("an orderly end"), "ms", closed), Section::times(title("a kill"), "ms", killed)])
 }
 
-fn one(run: &Run, contender: &dyn Contender, after: &mut [Row; 2]) -> Result<()> {
+fn one(run: &Run, contender: &dyn Contender, bytes: u64, after: &mut [Row; 2]) -> Result<()> {
     let keep = tempfile::Builder::new().prefix("peers-").tempdir_in(&run.place)?;
     let log = contender.open(keep.path())?;
-    fill(&*log, &Payloads::new(PAYLOAD_BYTES), run.fill_bytes)?;
+    fill(&*log, &Payloads::new(PAYLOAD_BYTES), bytes)?;
     log.close()?;
     settle(&run.place)?;
     for _ in 0..run.rounds {
@@ -52,7 +53,7 @@ fn one(run: &Run, contender: &dyn Contender, after: &mut [Row; 2]) -> Result<()>
     settle(&run.place)
 }
 
-fn open(contender: &dyn Contender, directory: &Path) -> Result<f64> {
+pub(super) fn open(contender: &dyn Contender, directory: &Path) -> Result<f64> {
     let begun = Instant::now();
     let log = contender.open(directory)?;
     let elapsed = begun.elapsed();
@@ -65,7 +66,7 @@ pub(crate) const CHILD: &str = "RINGWAL_PEERS_CHILD";
 /// What the child says when it has appended.
 const APPENDED: &str = "appended";
 
-fn kill_one(run: &Run, contender: &dyn Contender, directory: &Path) -> Result<()> {
+pub(super) fn kill_one(run: &Run, contender: &dyn Contender, directory: &Path) -> Result<()> {
     let mut child = Command::new(std::env::current_exe()?)
         .args(run.segments_mib.iter().map(|mib| format!("--segment={mib}")))
         .args(["--only", contender.name(), "--dir"])

@@ -17,9 +17,13 @@ use crate::table::Row;
 
 const THREADS: [usize; 2] = [1, 2];
 
-/// A section a number of threads.
+/// A section a size and number of threads.
 pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
-    let bytes = run.fill_bytes / 4;
+    let sections = run.fill_mib.iter().map(|mib| of_size(run, (mib << 20) / 4));
+    Ok(sections.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn of_size(run: &Run, bytes: u64) -> Result<Vec<Section>> {
     let mut rates: Vec<Vec<Row>> = THREADS
         .map(|_| {
             let named = run.contenders.iter().map(|contender| Row::new(contender.name()));
@@ -63,7 +67,7 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
 
 const WARM_UP: Duration = Duration::from_millis(300);
 
-fn reads(log: &dyn Log, addresses: &[Address], threads: usize, duration: Duration) -> Result<f64> {
+pub(super) fn reads(log: &dyn Log, addresses: &[Address], threads: usize, duration: Duration) -> Result<f64> {
     per_second(threads, duration, |random| {
         let mut reader = log.reader()?.ok_or_else(|| anyhow!("it had a reader before"))?;
         let mut random = Random(random);

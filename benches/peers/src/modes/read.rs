@@ -14,8 +14,13 @@ use crate::run::Run;
 use crate::section::Section;
 use crate::table::Row;
 
-/// One section warm, and one cold where that can be had.
+/// For each size one section warm, and one cold where that can be had.
 pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
+    let sections = run.fill_mib.iter().map(|mib| of_size(run, mib << 20));
+    Ok(sections.collect::<Result<Vec<_>>>()?.into_iter().flatten().collect())
+}
+
+fn of_size(run: &Run, bytes: u64) -> Result<Vec<Section>> {
     let names = || run.contenders.iter().map(|contender| Row::new(contender.name()));
     let empty = || names().chain([Row::new("bare 1 MiB reads")]).collect();
     let (mut warm, mut cold): (Vec<Row>, Vec<Row>) = (empty(), empty());
@@ -23,21 +28,18 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
     for round in 0..run.rounds {
         for place in order(run.contenders.len() + 1, round) {
             let Some(contender) = run.contenders.get(place) else {
-                bare(run, can_drop, &mut warm[place], &mut cold[place])?;
+                bare(run, bytes, can_drop, &mut warm[place], &mut cold[place])?;
                 continue;
             };
             if contender.is_floor() {
                 continue;
             }
-            one(run, &**contender, can_drop, &mut warm[place], &mut cold[place])
+            one(run, &**contender, bytes, can_drop, &mut warm[place], &mut cold[place])
                 .with_context(|| contender.name().to_owned())?;
         }
     }
     let title = |how| {
-        format!(
-            "sequential read of {} MiB of {PAYLOAD_BYTES} B records, {how}, one thread",
-            run.fill_bytes >> 20
-        )
+        format!("sequential read of {} MiB of {PAYLOAD_BYTES} B records, {how}, one thread", bytes >> 20)
     };
     let mut sections = vec![Section::rates(title("warm"), "MB/s of payload", warm)];
     if can_drop {
@@ -47,13 +49,20 @@ pub(crate) fn run(run: &Run) -> Result<Vec<Section>> {
 }
 
 /// Fills, closes and opens again, so that the contender keeps nothing in memory of its own; reads cold, then warm.
-fn one(run: &Run, contender: &dyn Contender, can_drop: bool, warm: &mut Row, cold: &mut Row) -> Result<()> {
+fn one(
+    run: &Run,
+    contender: &dyn Contender,
+    bytes: u64,
+    can_drop: bool,
+    warm: &mut Row,
+    cold: &mut Row,
+) -> Result<()> {
     let keep = tempfile::Builder::new().prefix("peers-").tempdir_in(&run.place)?;
     let log = contender.open(keep.path())?;
     if !contender.can_reopen() || !log.read_all(&mut |_| {})? {
         return log.close();
     }
-    let records = fill(&*log, &Payloads::new(PAYLOAD_BYTES), run.fill_bytes)?.len();
+    let records = fill(&*log, &Payloads::new(PAYLOAD_BYTES), bytes)?.len();
     log.close()?;
     let log = contender.open(keep.path())?;
     let read = || {
@@ -79,15 +88,15 @@ fn one(run: &Run, contender: &dyn Contender, can_drop: bool, warm: &mut Row, col
 }
 
 /// A file of as many bytes, read a MiB at a time.
-fn bare(run: &Run, can_drop: bool, warm: &mut Row, cold: &mut Row) -> Result<()> {
+fn bare(run: &Run, size: u64, can_drop: bool, warm: &mut Row, cold: &mut Row) -> Result<()> {
     let path = run.place.join("bare-read");
-    std::fs::write(&path, vec![1; run.fill_bytes as usize])?;
+    std::fs::write(&path, vec![1; size as usize])?;
     let read = || -> Result<f64> {
         let mut file = std::fs::File::open(&path)?;
         let mut memory = vec![0; 1 << 20];
         let begun = Instant::now();
         while file.read(&mut memory)? > 0 {}
-        Ok(run.fill_bytes as f64 / 1e6 / begun.elapsed().as_secs_f64())
+        Ok(size as f64 / 1e6 / begun.elapsed().as_secs_f64())
     };
     if can_drop {
         drop_caches(&run.place)?;
