@@ -7,6 +7,7 @@ mod count;
 mod measure;
 mod modes;
 mod payload;
+mod plot;
 mod report;
 mod rounds;
 mod run;
@@ -61,6 +62,12 @@ struct Arguments {
     /// Everything, round by round, into this file
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Measure nothing: draw what `--json` wrote, one file or several, into the directory of `--svg`
+    #[arg(long, value_delimiter = ',', requires = "svg")]
+    plot: Vec<PathBuf>,
+    /// Where plots go
+    #[arg(long)]
+    svg: Option<PathBuf>,
     /// List the contenders
     #[arg(long)]
     list: bool,
@@ -95,6 +102,9 @@ fn main() -> Result<()> {
             println!("{:<18} {}", contender.name(), contender.what());
         }
         return Ok(());
+    }
+    if let (false, Some(directory)) = (arguments.plot.is_empty(), &arguments.svg) {
+        return plot::draw(&arguments.plot, directory);
     }
     let run = checked(&arguments)?;
     if std::env::var_os(modes::open::CHILD).is_some() {

@@ -40,6 +40,7 @@ pub(crate) struct Figures {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Latency {
     pub(crate) p50_us: f64,
+    pub(crate) p90_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
     pub(crate) max_us: f64,
@@ -48,7 +49,7 @@ pub(crate) struct Latency {
 impl Latency {
     pub(crate) fn of(histogram: &Histogram<u64>) -> Self {
         let at = |quantile| histogram.value_at_quantile(quantile) as f64 / 1e3;
-        Self { p50_us: at(0.5), p99_us: at(0.99), p999_us: at(0.999), max_us: at(1.0) }
+        Self { p50_us: at(0.5), p90_us: at(0.9), p99_us: at(0.99), p999_us: at(0.999), max_us: at(1.0) }
     }
 }
 
@@ -58,6 +59,7 @@ impl Figures {
             "records": self.records,
             "records_per_second": self.per_second,
             "p50_us": self.latency.map(|latency| latency.p50_us),
+            "p90_us": self.latency.map(|latency| latency.p90_us),
             "p99_us": self.latency.map(|latency| latency.p99_us),
             "p999_us": self.latency.map(|latency| latency.p999_us),
             "max_us": self.latency.map(|latency| latency.max_us),

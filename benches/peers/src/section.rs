@@ -19,8 +19,8 @@ enum Body {
 
 /// Appends, with their latencies and costs.
 struct Appends {
-    /// The most records that one flush can cover under this load; zero where there is no such bound.
-    records_per_flush_max: usize,
+    /// Zero where records are submitted.
+    records_a_call: usize,
     threads: usize,
     payload: usize,
     series: Vec<Series>,
@@ -34,13 +34,13 @@ impl Section {
             1 => format!("{threads} thread{s}, {payload} B, every append waited for"),
             _ => format!("{threads} thread{s}, {payload} B, {batch} records a call"),
         };
-        let records_per_flush_max = threads * batch;
-        Self { title, body: Body::Appends(Appends { records_per_flush_max, threads, payload, series }) }
+        let records_a_call = batch;
+        Self { title, body: Body::Appends(Appends { records_a_call, threads, payload, series }) }
     }
 
     pub(crate) fn submits(payload: usize, series: Vec<Series>) -> Self {
         let title = format!("one thread, {payload} B, waiting as late as possible");
-        Self { title, body: Body::Appends(Appends { records_per_flush_max: 0, threads: 1, payload, series }) }
+        Self { title, body: Body::Appends(Appends { records_a_call: 0, threads: 1, payload, series }) }
     }
 
     /// Contenders with a figure or several each.
@@ -64,6 +64,7 @@ impl Section {
                 "title": self.title,
                 "threads": appends.threads,
                 "payload_bytes": appends.payload,
+                "records_a_call": appends.records_a_call,
                 "floor_p50_us": appends.floor_us(),
                 "series": appends.series.iter().map(Series::as_json).collect::<Vec<_>>(),
             }),
@@ -94,11 +95,15 @@ impl Appends {
     /// cannot cover more than one call of each.
     fn is_comparable(&self, series: &Series) -> bool {
         let flushes = series.of(|figures| figures.flushes_per_record);
-        if self.is_submits() { flushes > 0.0 } else { flushes * self.records_per_flush_max as f64 > 0.9 }
+        if self.is_submits() {
+            flushes > 0.0
+        } else {
+            flushes * (self.threads * self.records_a_call) as f64 > 0.9
+        }
     }
 
     fn is_submits(&self) -> bool {
-        self.records_per_flush_max == 0
+        self.records_a_call == 0
     }
 
     fn markdown(&self) -> String {
