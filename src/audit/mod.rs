@@ -11,6 +11,7 @@ mod error;
 mod in_flight;
 mod index;
 pub mod key_codec;
+mod pointers;
 pub(crate) mod record;
 mod store_impl;
 mod types;

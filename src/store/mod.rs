@@ -9,6 +9,7 @@ mod hybrid;
 mod journaled;
 mod kv;
 mod mem;
+mod pointers;
 mod range;
 
 pub use batch::{BatchOp, WriteBatch};
