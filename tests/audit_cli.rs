@@ -8,6 +8,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use ringwal::{AuditStore, GenericAuditStore, HybridOptions, HybridStore};
 use serde_json::Value;
 
 fn audit(arguments: &[&str]) -> Output {
@@ -189,6 +190,33 @@ fn a_line_that_cannot_be_put_is_named_and_those_before_it_are_kept() {
 }
 
 #[test]
+fn a_line_without_an_end_is_refused_before_it_fills_the_memory() {
+    let (keep, store, file, _) = filled(3);
+    let mut lines = std::fs::read(&file).expect("the file");
+    lines.resize(lines.len() + (32 << 20) + 1, b'[');
+    std::fs::write(&file, lines).expect("a file");
+    let output = audit(&["import", path(&store), path(&file)]);
+    let told = text(&output.stderr);
+    assert_eq!(code(&output), 2, "{told}");
+    for words in ["line 4", "33554432 bytes", "a line of its own"] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(good(&["export", path(&store)]).lines().count(), 3);
+    // The largest audit there is has room.
+    let assertion = serde_json::json!({
+        "assertion_hash": "ab".repeat(32), "weight": 0.123_456_78, "source_hash": "cd".repeat(32),
+        "lifecycle": "UnderReview",
+    });
+    let largest = serde_json::json!({
+        "query_id": "ef".repeat(32), "timestamp": 1, "params": { "subject": "\u{1}".repeat(65_536) },
+        "result_confidence": 0.5, "contributing_assertions": vec![assertion; 65_536],
+    });
+    let file = keep.path().join("largest.jsonl");
+    std::fs::write(&file, largest.to_string()).expect("a file");
+    good(&["import", path(&store), path(&file)]);
+}
+
+#[test]
 fn an_import_that_is_killed_goes_on_where_it_was() {
     let keep = tempfile::tempdir().expect("a temporary directory");
     let store = keep.path().join("trail");
@@ -226,7 +254,6 @@ fn an_import_that_is_killed_goes_on_where_it_was() {
 
 #[test]
 fn a_trail_beside_a_living_writer_is_read_and_proven() {
-    use ringwal::{AuditStore, GenericAuditStore, HybridOptions, HybridStore};
     let (_keep, store, _, _) = filled(50);
     let options = HybridOptions::new().keep_journal(true);
     let trail = GenericAuditStore::new(HybridStore::open(&store, options).expect("the store"));

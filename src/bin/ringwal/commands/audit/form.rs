@@ -19,7 +19,8 @@ Each line is one audit:
 Needed are query_id, timestamp, params with its subject, and result_confidence; of an assertion
 everything. The rest may be left out or null. A timestamp is a whole number of nanoseconds since the
 Unix epoch, or RFC 3339. Confidence and weights are 0 to 1. A lifecycle is Proposed, UnderReview,
-Approved, Deprecated or Rejected. A field that is none of these is an error; empty lines are skipped.";
+Approved, Deprecated or Rejected. A field that is none of these is an error; empty lines are skipped.
+A line has at most 32 MiB.";
 
 /// The audit as JSON: what `parse.rs` reads, and nothing left out.
 pub(super) fn audit(audit: &QueryAudit) -> Value {

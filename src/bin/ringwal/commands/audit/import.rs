@@ -1,6 +1,6 @@
 //! `ringwal audit import`: JSON lines into a trail, each durable before the program ends.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,6 +15,9 @@ use crate::exit::{self, Outcome, WrongUse};
 use crate::input;
 use crate::output::{self, Progress};
 use crate::text;
+
+/// The longest line that is read: an audit with as many assertions as one may have takes half of it.
+const LINE_BYTES_MAX: usize = 32 << 20;
 
 #[derive(Args)]
 #[command(after_long_help = form::HELP)]
@@ -117,20 +120,38 @@ fn import_some(shared: &Shared<'_>) -> Result<(), BadLine> {
 fn next_line(shared: &Shared<'_>) -> Result<Option<(u64, Vec<u8>)>, BadLine> {
     let panicked = |_| BadLine { number: 0, error: anyhow::anyhow!("another importing thread panicked") };
     let mut input = shared.input.lock().map_err(panicked)?;
-    loop {
-        let mut line = Vec::new();
+    while !input.is_over {
         let number = input.number + 1;
-        let read = if input.is_over { Ok(0) } else { input.lines.read_until(b'\n', &mut line) };
-        let read = read.context("reading the input").map_err(|error| BadLine { number, error })?;
-        if read == 0 {
-            return Ok(None);
-        }
+        let line = match read_line(&mut *input.lines) {
+            Ok(line) if line.is_empty() => break,
+            Ok(line) => line,
+            Err(error) => {
+                input.is_over = true;
+                return Err(BadLine { number, error });
+            }
+        };
         input.number = number;
-        input.bytes += read as u64;
+        input.bytes += line.len() as u64;
         let bytes = input.bytes;
         input.progress.at(bytes);
         if !line.trim_ascii().is_empty() {
             return Ok(Some((number, line)));
         }
     }
+    Ok(None)
+}
+
+/// A line with its end; empty where there is none any more. Reads no more of one that is too long than shows it.
+fn read_line(lines: &mut dyn BufRead) -> anyhow::Result<Vec<u8>> {
+    let mut line = Vec::new();
+    let most = LINE_BYTES_MAX as u64 + 1;
+    lines.take(most).read_until(b'\n', &mut line).context("reading the input")?;
+    if line.len() > LINE_BYTES_MAX {
+        let wrong = format!(
+            "the line has more than {LINE_BYTES_MAX} bytes, and no audit needs as many; each audit is a line of its own: \
+             `ringwal audit import --help` shows the form"
+        );
+        return Err(WrongUse(wrong).into());
+    }
+    Ok(line)
 }
