@@ -3,12 +3,13 @@
 #![allow(clippy::print_stdout, reason = "tests report figures")]
 
 mod common;
+mod trail;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use ringwal::{AuditStore, GenericAuditStore, HybridOptions, HybridStore};
+use ringwal::{AuditStore, GenericAuditStore, HybridOptions, HybridStore, Options};
 use serde_json::Value;
 
 fn audit(arguments: &[&str]) -> Output {
@@ -313,6 +314,33 @@ fn what_was_altered_is_exit_code_1_and_an_anchor_finds_what_nothing_else_does() 
         text(&output.stdout)
     );
     assert!(text(&output.stdout).contains("first commit that differs"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn an_index_that_is_damaged_is_made_anew_where_the_journal_holds_everything() {
+    let (keep, store, file, _) = filled(300);
+    let index = store.join("index.redb");
+    std::fs::write(&index, "no index").expect("a file");
+    let output = audit(&["recent", path(&store)]);
+    assert!(code(&output) == 1 && text(&output.stderr).contains("ringwal audit rebuild"), "{output:?}");
+    let report = json(&good(&["rebuild", path(&store), "--json"]));
+    assert!(report["journal_bytes"].as_u64() > Some(100_000), "{report}");
+    assert_eq!(json(&good(&["verify", path(&store), "--json"]))["audits"], 300);
+    assert_eq!(good(&["export", path(&store)]), std::fs::read_to_string(&file).expect("the file"));
+    // Once opened by something that lets the journal be cleaned up.
+    let options = HybridOptions::new().journal(Options::new().segment_bytes(64 << 10));
+    let small = keep.path().join("small");
+    let trail = GenericAuditStore::new(HybridStore::open(&small, options).expect("a store"));
+    for number in 0..200_u8 {
+        trail.put_audit(&trail::audit(number.into())).expect("an audit");
+    }
+    trail.store().close().expect("closed");
+    let before = std::fs::read(small.join("index.redb")).expect("the index");
+    let output = audit(&["rebuild", path(&small)]);
+    let told = text(&output.stderr);
+    assert!(code(&output) == 1 && told.contains("kept from offset") && told.contains("backup"), "{told}");
+    assert!(before == std::fs::read(small.join("index.redb")).expect("the index"), "it was touched");
+    assert_eq!(code(&audit(&["rebuild", path(&keep.path().join("nowhere"))])), 2);
 }
 
 #[test]

@@ -60,8 +60,8 @@ pub enum StoreError {
 
     /// The index file is damaged, or is no index. The journal is untouched.
     #[error(
-        "{}: the index is damaged ({reason}); make it anew from the journal with `HybridStore::rebuild_index`, which \
-         works while the journal holds everything, or restore the store from a backup",
+        "{}: the index is damaged ({reason}); make it anew from the journal with `HybridStore::rebuild_index` \
+         (`ringwal audit rebuild`), which works while the journal holds everything, or restore the store from a backup",
         path.display()
     )]
     IndexDamaged {
@@ -77,6 +77,20 @@ pub enum StoreError {
         path.display()
     )]
     IndexMissing {
+        /// The index file.
+        path: PathBuf,
+        /// The lowest offset that the journal keeps.
+        floor: Offset,
+    },
+
+    /// The index was to be made from the journal, which does not hold everything any more. The index there is was not
+    /// touched.
+    #[error(
+        "{}: the index cannot be made from the journal, which is kept from offset {floor} on only: what stood below is in \
+         the index alone; restore the store, index and journal together, from a backup",
+        path.display()
+    )]
+    CannotRebuild {
         /// The index file.
         path: PathBuf,
         /// The lowest offset that the journal keeps.
@@ -114,7 +128,7 @@ pub enum StoreError {
     /// The index belongs to another journal.
     #[error(
         "{}: the index belongs to journal {found}, this store's journal is {expected}; put the right journal and index \
-         together, or make the index anew with `HybridStore::rebuild_index`",
+         together, or make the index anew with `HybridStore::rebuild_index` (`ringwal audit rebuild`)",
         path.display()
     )]
     IndexOfAnotherJournal {
@@ -130,7 +144,7 @@ pub enum StoreError {
     #[error(
         "{}: the index holds what was written below offset {applied}, the journal ends at {durable_end}: it has lost \
          acknowledged writes; restore the journal from a backup, or go on without them with \
-         `HybridStore::rebuild_index`",
+         `HybridStore::rebuild_index` (`ringwal audit rebuild`)",
         path.display()
     )]
     IndexAhead {

@@ -92,6 +92,7 @@ fn of_store(error: &StoreError) -> u8 {
         | StoreError::IndexOfAnotherJournal { .. }
         | StoreError::IndexAhead { .. }
         | StoreError::IndexGap { .. }
+        | StoreError::CannotRebuild { .. }
         | StoreError::JournalNotWhole { .. }
         | StoreError::NotABatch { .. } => 1,
         StoreError::EmptyKey

@@ -46,7 +46,13 @@ pub(super) enum Start {
     Journal,
 }
 
-pub(super) fn open(places: &Places, options: &HybridOptions, start: Start) -> StoreResult<Core> {
+/// `tell` is told how many bytes of the journal were replayed, and of how many.
+pub(super) fn open(
+    places: &Places,
+    options: &HybridOptions,
+    start: Start,
+    tell: &mut dyn FnMut(u64, u64),
+) -> StoreResult<Core> {
     options.check()?;
     let found = match start {
         Start::Index => open_index(places, options)?,
@@ -62,10 +68,7 @@ pub(super) fn open(places: &Places, options: &HybridOptions, start: Start) -> St
     let journal = Journal::open_on(Arc::clone(&places.journal), journal_options, options.background)?;
     let (reader, cursors) = (journal.reader(), journal.cursors());
     let floor = reader.floor()?;
-    if options.keep_journal && floor > Offset::ZERO {
-        let path = places.journal.path(Folder::Root, "");
-        return Err(StoreError::JournalNotWhole { path, floor });
-    }
+    check_whole(places, options, start, floor)?;
     let (mut index, state, is_new) = match found {
         Some((index, state)) => {
             check_fit(&index, state, &journal, floor)?;
@@ -82,7 +85,7 @@ pub(super) fn open(places: &Places, options: &HybridOptions, start: Start) -> St
     };
     // Before anything can be appended: retention must find the cursor.
     let cursor = pin(&cursors, if options.keep_journal { floor.get() } else { state.applied })?;
-    let (view, bytes) = replay(&reader, &index, options)?;
+    let (view, bytes) = replay(&reader, &index, options, tell)?;
     if is_new {
         index.name(&*places.store)?;
     } else {
@@ -145,6 +148,20 @@ fn check_identity(places: &Places, state: IndexState) -> StoreResult<()> {
     }
 }
 
+/// Where the journal has removed records: whether what is wanted can be had without them.
+fn check_whole(places: &Places, options: &HybridOptions, start: Start, floor: Offset) -> StoreResult<()> {
+    if floor == Offset::ZERO {
+        return Ok(());
+    }
+    if start == Start::Journal {
+        return Err(StoreError::CannotRebuild { path: places.store.path(Folder::Root, INDEX), floor });
+    }
+    if options.keep_journal {
+        return Err(StoreError::JournalNotWhole { path: places.journal.path(Folder::Root, ""), floor });
+    }
+    Ok(())
+}
+
 fn check_fit(index: &Index, state: IndexState, journal: &Journal, floor: Offset) -> StoreResult<()> {
     let (path, applied) = (index.path().clone(), Offset::new(state.applied));
     let (expected, durable_end) = (journal.journal_id(), journal.durable_end());
@@ -174,14 +191,21 @@ fn pin(cursors: &Cursors, wanted: u64) -> StoreResult<u64> {
 }
 
 /// Reads what the journal holds beyond the index into memory; where that is more than the bound, into the index.
-fn replay(reader: &JournalReader, index: &Index, options: &HybridOptions) -> StoreResult<(View, usize)> {
+fn replay(
+    reader: &JournalReader,
+    index: &Index,
+    options: &HybridOptions,
+    tell: &mut dyn FnMut(u64, u64),
+) -> StoreResult<(View, usize)> {
     let generation = index.generation()?;
     let IndexState { id, applied } = generation.state();
     let mut view = View { active: Table::new(), frozen: None, index: Arc::new(generation), end: applied };
+    let all = reader.durable_end()?.get() - applied;
     let mut used = 0;
     let mut records = reader.iter_from(Offset::new(applied))?;
     while let Some(replayed) = view.replay_next(reader, &mut records)? {
         used += replayed;
+        tell(view.end - applied, all);
         if used > options.memory_bytes_max / 2 {
             index.apply(&view.active, IndexState { id, applied: view.end })?;
             view.index = Arc::new(index.generation()?);

@@ -78,19 +78,33 @@ impl HybridStore {
     pub fn open(directory: impl AsRef<Path>, options: HybridOptions) -> StoreResult<Self> {
         options.check()?;
         let places = directories(directory.as_ref(), options.create)?;
-        Self::start(&places, &options, Start::Index, None)
+        Self::start(open_plainly(&places, &options)?, &options, None)
     }
 
     /// Opens the store with an index that is made anew from the journal alone, whatever the one there was holds or is. The
     /// old one stays until the new one is whole and durable. For an index that is damaged or does not fit the journal.
     ///
     /// # Errors
-    /// [`StoreError::IndexMissing`](crate::StoreError::IndexMissing) when the journal does not hold everything any more;
-    /// otherwise as [`open`](Self::open).
+    /// [`StoreError::CannotRebuild`](crate::StoreError::CannotRebuild) when the journal does not hold everything any more;
+    /// otherwise as [`open`](Self::open). The index there was is still there then.
     pub fn rebuild_index(directory: impl AsRef<Path>, options: HybridOptions) -> StoreResult<Self> {
+        Self::rebuild_index_telling(directory, options, &mut |_, _| {})
+    }
+
+    /// As [`rebuild_index`](Self::rebuild_index); says how far it is: after each record the bytes of the journal that were
+    /// read, and how many there are in all.
+    ///
+    /// # Errors
+    /// As [`rebuild_index`](Self::rebuild_index).
+    pub fn rebuild_index_telling(
+        directory: impl AsRef<Path>,
+        options: HybridOptions,
+        tell: &mut dyn FnMut(u64, u64),
+    ) -> StoreResult<Self> {
         options.check()?;
         let places = directories(directory.as_ref(), false)?;
-        Self::start(&places, &options.create(false), Start::Journal, None)
+        let options = options.create(false);
+        Self::start(open(&places, &options, Start::Journal, tell)?, &options, None)
     }
 
     /// A new store in a temporary directory, which is removed when the store is dropped.
@@ -102,7 +116,7 @@ impl HybridStore {
             tempfile::TempDir::new().map_err(|source| Error::io("create", std::env::temp_dir(), source))?;
         let options = HybridOptions::new().journal(Options::new().segment_bytes(TEMP_SEGMENT_BYTES));
         let places = directories(&directory.path().join("store"), true)?;
-        Self::start(&places, &options, Start::Index, Some(directory))
+        Self::start(open_plainly(&places, &options)?, &options, Some(directory))
     }
 
     /// Opens the store for reading, in any process, beside a living writer or without one.
@@ -120,7 +134,7 @@ impl HybridStore {
     #[cfg(feature = "sim")]
     #[doc(hidden)]
     pub fn open_simulated(disk: &crate::disk::sim::SimDisk, options: HybridOptions) -> StoreResult<Self> {
-        Self::start(&super::open::simulated(disk), &options, Start::Index, None)
+        Self::start(open_plainly(&super::open::simulated(disk), &options)?, &options, None)
     }
 
     /// As [`rebuild_index`](Self::rebuild_index), on a simulated disk.
@@ -130,16 +144,13 @@ impl HybridStore {
     #[cfg(feature = "sim")]
     #[doc(hidden)]
     pub fn rebuild_simulated(disk: &crate::disk::sim::SimDisk, options: HybridOptions) -> StoreResult<Self> {
-        Self::start(&super::open::simulated(disk), &options.create(false), Start::Journal, None)
+        let options = options.create(false);
+        let places = super::open::simulated(disk);
+        Self::start(open(&places, &options, Start::Journal, &mut |_, _| {})?, &options, None)
     }
 
-    fn start(
-        places: &Places,
-        options: &HybridOptions,
-        start: Start,
-        temporary: Option<tempfile::TempDir>,
-    ) -> StoreResult<Self> {
-        let core = Arc::new(open(places, options, start)?);
+    fn start(core: Core, options: &HybridOptions, temporary: Option<tempfile::TempDir>) -> StoreResult<Self> {
+        let core = Arc::new(core);
         let checkpointer = options
             .background
             .then(|| {
@@ -207,6 +218,10 @@ impl HybridStore {
             let _ = thread.join();
         }
     }
+}
+
+fn open_plainly(places: &Places, options: &HybridOptions) -> StoreResult<Core> {
+    open(places, options, Start::Index, &mut |_, _| {})
 }
 
 impl Drop for HybridStore {

@@ -11,6 +11,7 @@ mod import;
 mod list;
 mod open;
 mod parse;
+mod rebuild;
 mod recent;
 mod sample;
 mod show;
@@ -39,6 +40,8 @@ pub(crate) enum Audit {
     Head(head::Head),
     /// Check that nobody altered the trail
     Verify(verify::Verify),
+    /// Make the index anew from the journal
+    Rebuild(rebuild::Rebuild),
     /// Print all audits as JSON lines, oldest first
     Export(export::Export),
     /// Print made-up audits as JSON lines, the same for the same seed
@@ -55,6 +58,7 @@ impl Audit {
             Self::Recent(command) => command.run(),
             Self::Head(command) => command.run(),
             Self::Verify(command) => command.run(),
+            Self::Rebuild(command) => command.run(),
             Self::Export(command) => command.run(),
             Self::Generate(command) => command.run(),
         }
