@@ -12,6 +12,8 @@
 mod backend;
 mod buffer;
 mod fork;
+#[cfg(feature = "store")]
+mod identity;
 pub(crate) mod native;
 #[cfg(feature = "sim")]
 pub(crate) mod sim;
@@ -21,6 +23,8 @@ pub use backend::{Backend, BackendReport, FlushMethod, FlushTiming};
 pub(crate) use backend::{FileSystem, LogWriterOptions};
 pub(crate) use buffer::{AlignedBuffer, BLOCK_BYTES, block_ceiling, block_floor};
 pub(crate) use fork::fork_count;
+#[cfg(feature = "store")]
+pub(crate) use identity::FileIdentity;
 #[cfg(all(feature = "group-commit", not(ringwal_shuttle)))]
 pub(crate) use wake::WakeWord;
 
@@ -74,6 +78,10 @@ pub(crate) trait ReadDisk: Send + Sync + Debug {
     /// `None` where there are no real files.
     #[cfg(feature = "store")]
     fn lend_read(&self, folder: Folder, name: &str) -> io::Result<Option<std::fs::File>>;
+
+    /// Which file the name leads to now, under the rules of `open_read`. `None` where there are no real files.
+    #[cfg(feature = "store")]
+    fn identity(&self, folder: Folder, name: &str) -> io::Result<Option<FileIdentity>>;
 
     /// Maps the first block of a file that several processes share; writable where the file permits it.
     /// A file shorter than one block is refused (`InvalidData`).

@@ -151,6 +151,12 @@ impl ReadDisk for NativeDisk {
         self.open_file(folder, name, libc::O_RDONLY).map(Some)
     }
 
+    #[cfg(feature = "store")]
+    fn identity(&self, folder: Folder, name: &str) -> io::Result<Option<crate::disk::FileIdentity>> {
+        let file = self.open_file(folder, name, libc::O_RDONLY)?;
+        crate::disk::FileIdentity::of(&file).map(Some)
+    }
+
     /// A file with more than one name (a journal copied with hard links, say) is mapped for reading only, so that
     /// looking at the copy does not change the original.
     fn open_page(&self, folder: Folder, name: &str) -> io::Result<Arc<dyn SharedPage>> {

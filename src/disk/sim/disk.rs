@@ -67,6 +67,11 @@ impl ReadDisk for SimHandle {
     }
 
     #[cfg(feature = "store")]
+    fn identity(&self, _folder: Folder, _name: &str) -> io::Result<Option<crate::disk::FileIdentity>> {
+        Ok(None)
+    }
+
+    #[cfg(feature = "store")]
     fn lend_read(&self, _folder: Folder, _name: &str) -> io::Result<Option<std::fs::File>> {
         Ok(None)
     }

@@ -67,6 +67,10 @@ pub(super) fn open(
     let batch_bytes_max = journal_options.payload_limit();
     let journal = Journal::open_on(Arc::clone(&places.journal), journal_options, options.background)?;
     let (reader, cursors) = (journal.reader(), journal.cursors());
+    let found = match start {
+        Start::Index => still_there(places, options, found)?,
+        Start::Journal => None,
+    };
     let floor = reader.floor()?;
     check_whole(places, options, start, floor)?;
     let (mut index, state, is_new) = match found {
@@ -134,6 +138,22 @@ fn open_index(places: &Places, options: &HybridOptions) -> StoreResult<Option<(I
     places.store.sync_folder(Folder::Root).map_err(failed)?;
     let state = index.generation()?.state();
     Ok(Some((index, state)))
+}
+
+/// With the journal's lock held, which whoever makes an index holds: the index that was opened before, or the one that was
+/// put in its place until then.
+fn still_there(
+    places: &Places,
+    options: &HybridOptions,
+    found: Option<(Index, IndexState)>,
+) -> StoreResult<Option<(Index, IndexState)>> {
+    if let Some((index, _)) = &found
+        && index.is_named(&*places.store)?
+    {
+        return Ok(found);
+    }
+    drop(found);
+    open_index(places, options)
 }
 
 /// Before the journal is opened: what the index knows counts as evidence in its recovery, so it must be of this journal.

@@ -67,6 +67,12 @@ impl HybridReader {
     pub fn refresh(&self) -> StoreResult<Offset> {
         let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
         for _ in 0..TRIES {
+            // Somebody may have made the index anew.
+            if let Some(opened) = &*index
+                && !opened.is_named(&*self.disk)?
+            {
+                *index = None;
+            }
             if index.is_none() {
                 *index = IndexReader::open(&*self.disk, HybridOptions::new().index_cache_bytes)?;
             }

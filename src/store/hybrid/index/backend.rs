@@ -7,27 +7,37 @@ use std::io;
 use redb::backends::FileBackend;
 use redb::{Builder, ConcurrencyMode, Database, DatabaseError, ReadOnlyDatabase};
 
-use crate::disk::{Disk, Folder, ReadDisk};
+use crate::disk::{Disk, FileIdentity, Folder, ReadDisk};
+use crate::error::Error;
+use crate::store::error::StoreResult;
 
 /// The index.
 pub(in crate::store::hybrid) const INDEX: &str = "index.redb";
 /// An index that is being made: it gets its name when it is whole.
 pub(in crate::store::hybrid) const UNFINISHED: &str = "index.redb.new";
 
+/// What was opened, and which file that is, where there are real ones.
+pub(super) type Opened<T> = (Result<T, DatabaseError>, Option<FileIdentity>);
+
+/// Whether the index' name still leads to the file that was opened: somebody may have put another in its place.
+pub(super) fn is_named(disk: &dyn ReadDisk, opened: Option<FileIdentity>) -> StoreResult<bool> {
+    match disk.identity(Folder::Root, INDEX) {
+        Ok(named) => Ok(named == opened),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(Error::io("open", disk.path(Folder::Root, INDEX), source).into()),
+    }
+}
+
 /// Opens the file for the one writer. A real file can be read by other processes at the same time; the simulated disk
 /// has no locks on ranges, which that needs. The outer error is the file's, the inner one redb's.
-pub(super) fn open_write(
-    disk: &dyn Disk,
-    name: &str,
-    builder: &mut Builder,
-) -> io::Result<Result<Database, DatabaseError>> {
-    match disk.lend_write(Folder::Root, name)? {
-        Some(file) => {
-            builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
-            Ok(FileBackend::new(file).and_then(|backend| builder.create_with_backend(backend)))
-        }
-        None => simulated::open(disk, name, builder),
-    }
+pub(super) fn open_write(disk: &dyn Disk, name: &str, builder: &mut Builder) -> io::Result<Opened<Database>> {
+    let Some(file) = disk.lend_write(Folder::Root, name)? else {
+        return Ok((simulated::open(disk, name, builder)?, None));
+    };
+    let identity = FileIdentity::of(&file)?;
+    builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
+    let opened = FileBackend::new(file).and_then(|backend| builder.create_with_backend(backend));
+    Ok((opened, Some(identity)))
 }
 
 /// Opens the file for one who only reads.
@@ -35,10 +45,12 @@ pub(super) fn open_read(
     disk: &dyn ReadDisk,
     name: &str,
     builder: &mut Builder,
-) -> io::Result<Result<ReadOnlyDatabase, DatabaseError>> {
+) -> io::Result<Opened<ReadOnlyDatabase>> {
     let file = disk.lend_read(Folder::Root, name)?.ok_or(io::ErrorKind::Unsupported)?;
+    let identity = FileIdentity::of(&file)?;
     builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
-    Ok(FileBackend::new(file).and_then(|backend| builder.open_read_only_with_backend(backend)))
+    let opened = FileBackend::new(file).and_then(|backend| builder.open_read_only_with_backend(backend));
+    Ok((opened, Some(identity)))
 }
 
 #[cfg(not(feature = "sim"))]

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use redb::{Builder, Database, ReadableDatabase};
 
-use super::backend::{INDEX, UNFINISHED, open_write};
+use super::backend::{INDEX, UNFINISHED, is_named, open_write};
 use super::errors::{damaged, guarded, not_opened};
 use super::generation::{ENTRIES, Generation, IndexState, STATE, STATE_KEY, stored};
-use crate::disk::{Disk, Folder};
+use crate::disk::{Disk, FileIdentity, Folder};
 use crate::error::Error;
 use crate::store::error::StoreResult;
 use crate::store::hybrid::table::Table;
@@ -18,6 +18,7 @@ use crate::store::hybrid::table::Table;
 pub(in crate::store::hybrid) struct Index {
     path: Arc<PathBuf>,
     database: Database,
+    identity: Option<FileIdentity>,
 }
 
 impl Index {
@@ -70,9 +71,14 @@ impl Index {
         let mut builder = Builder::new();
         builder.set_cache_size(cache_bytes).set_check_integrity_on_open(check);
         let opened = guarded(&path, "open", || Ok::<_, redb::Error>(open_write(disk, name, &mut builder)))?;
-        let opened = opened.map_err(|source| Error::io("open", &**path, source))?;
+        let (opened, identity) = opened.map_err(|source| Error::io("open", &**path, source))?;
         let database = opened.map_err(|error| not_opened(&path, error))?;
-        Ok(Self { path, database })
+        Ok(Self { path, database, identity })
+    }
+
+    /// Whether the index' name still leads to this file.
+    pub(in crate::store::hybrid) fn is_named(&self, disk: &dyn Disk) -> StoreResult<bool> {
+        is_named(disk, self.identity)
     }
 
     pub(in crate::store::hybrid) fn path(&self) -> &PathBuf {

@@ -9,9 +9,9 @@ use redb::{
     TableDefinition, TableError,
 };
 
-use super::backend::{INDEX, open_read};
+use super::backend::{INDEX, is_named, open_read};
 use super::errors::{damaged, guarded, not_opened};
-use crate::disk::{Folder, ReadDisk};
+use crate::disk::{FileIdentity, Folder, ReadDisk};
 use crate::error::Error;
 use crate::position::JournalId;
 use crate::store::error::{StoreError, StoreResult};
@@ -67,6 +67,8 @@ pub(in crate::store::hybrid) struct Generation {
     path: Arc<PathBuf>,
     entries: Entries,
     state: IndexState,
+    /// Of a reader, whose scans go on when it has gone over to another file. Dropped after the entries.
+    _database: Option<Arc<ReadOnlyDatabase>>,
 }
 
 enum Entries {
@@ -98,17 +100,18 @@ impl Generation {
         })?;
         let state = state.ok_or_else(|| damaged(path, "it does not say what it is"))??;
         let entries = guarded(path, "read", || transaction.open_table(ENTRIES))?;
-        Ok(Self { path: Arc::clone(path), entries: Entries::Table(entries), state })
+        Ok(Self { path: Arc::clone(path), entries: Entries::Table(entries), state, _database: None })
     }
 
     /// What there is before the first checkpoint.
     pub(in crate::store::hybrid) fn empty(path: PathBuf, id: JournalId) -> Self {
-        Self { path: Arc::new(path), entries: Entries::None, state: IndexState { id, applied: 0 } }
+        let state = IndexState { id, applied: 0 };
+        Self { path: Arc::new(path), entries: Entries::None, state, _database: None }
     }
 
     /// In place of this one when the store is closed.
     pub(in crate::store::hybrid) fn closed(&self) -> Self {
-        Self { path: Arc::clone(&self.path), entries: Entries::Closed, state: self.state }
+        Self { path: Arc::clone(&self.path), entries: Entries::Closed, state: self.state, _database: None }
     }
 
     pub(in crate::store::hybrid) fn state(&self) -> IndexState {
@@ -196,7 +199,8 @@ impl Rows {
 /// The index for a process that only reads, beside a writer or without one.
 pub(in crate::store::hybrid) struct IndexReader {
     path: Arc<PathBuf>,
-    database: ReadOnlyDatabase,
+    database: Arc<ReadOnlyDatabase>,
+    identity: Option<FileIdentity>,
 }
 
 impl IndexReader {
@@ -209,18 +213,26 @@ impl IndexReader {
         let mut builder = Builder::new();
         builder.set_cache_size(cache_bytes);
         let opened = guarded(&path, "open", || Ok::<_, redb::Error>(open_read(disk, INDEX, &mut builder)))?;
-        let database = match opened {
-            Ok(opened) => opened.map_err(|error| not_opened(&path, error))?,
+        let (opened, identity) = match opened {
+            Ok(opened) => opened,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(Error::io("open", &**path, source).into()),
         };
-        Ok(Some(Self { path, database }))
+        let database = Arc::new(opened.map_err(|error| not_opened(&path, error))?);
+        Ok(Some(Self { path, database, identity }))
+    }
+
+    /// Whether the index' name still leads to this file.
+    pub(in crate::store::hybrid) fn is_named(&self, disk: &dyn ReadDisk) -> StoreResult<bool> {
+        is_named(disk, self.identity)
     }
 
     /// The index as the last checkpoint left it.
     pub(in crate::store::hybrid) fn generation(&self) -> StoreResult<Generation> {
         let transaction = guarded(&self.path, "read", || self.database.begin_read())?;
-        Generation::of(&self.path, &transaction)
+        let mut generation = Generation::of(&self.path, &transaction)?;
+        generation._database = Some(Arc::clone(&self.database));
+        Ok(generation)
     }
 }
 
