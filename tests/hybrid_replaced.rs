@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::Duration;
 
-use ringwal::{Direction, HybridOptions, HybridStore, KeyRange, KvStore, Options};
+use ringwal::{Direction, HybridOptions, HybridReader, HybridStore, KeyRange, KvStore, Options, StoreError};
 
 fn small() -> HybridOptions {
     let journal = Options::new().segment_bytes(64 << 10).idle_commit(None).lock_wait(Duration::from_secs(60));
@@ -117,4 +117,33 @@ fn a_reader_that_had_no_index_takes_the_one_that_comes() {
     filled(&directory, small(), 20..500);
     reader.refresh().expect("the new index");
     assert_eq!(stores::all(&reader).len(), 500);
+}
+
+#[test]
+fn a_reader_takes_no_more_memory_than_it_may_and_says_what_to_do() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small().keep_journal(true), 0..100);
+    std::fs::remove_file(directory.join("index.redb")).expect("removed");
+    let tight = small().memory_bytes_max(64 << 10);
+    let error = HybridReader::open_with(&directory, tight.clone()).expect_err("100 KiB and no index");
+    assert!(matches!(error, StoreError::TailTooLong { max: 65_536, .. }), "{error:?}");
+    for words in ["open the store for writing", "ringwal audit rebuild", "memory_bytes_max"] {
+        assert!(error.to_string().contains(words), "{words}: {error}");
+    }
+    assert_eq!(stores::all(&HybridReader::open_with(&directory, small()).expect("room")).len(), 100);
+    // The remedy.
+    filled(&directory, small().keep_journal(true), 100..101);
+    let reader = HybridReader::open_with(&directory, tight).expect("an index");
+    assert_eq!(stores::all(&reader).len(), 101);
+    // It counts from one refresh to the next, and what it cannot take leaves what it shows.
+    let store = HybridStore::open(&directory, small().keep_journal(true)).expect("a store");
+    put_some(&store, 101..140);
+    reader.refresh().expect("half of what it may take");
+    put_some(&store, 140..180);
+    let error = reader.refresh().expect_err("more than it may take");
+    assert!(matches!(error, StoreError::TailTooLong { .. }), "{error:?}");
+    assert_eq!(stores::all(&reader).len(), 140);
+    store.flush().expect("a checkpoint");
+    reader.refresh().expect("a shorter tail");
+    assert_eq!(stores::all(&reader).len(), 180);
 }

@@ -181,6 +181,22 @@ pub enum StoreError {
         path: PathBuf,
     },
 
+    /// The journal holds more beyond the index than a reader may take into memory.
+    #[error(
+        "{}: beyond offset {applied}, where the index ends, the journal holds more than the {max} bytes that this reader \
+         may take into memory; open the store for writing once, which brings it into the index (`ringwal audit rebuild` \
+         does for a trail), or read with a larger `HybridOptions::memory_bytes_max`",
+        path.display()
+    )]
+    TailTooLong {
+        /// The index file.
+        path: PathBuf,
+        /// What the index holds: everything below.
+        applied: Offset,
+        /// The most bytes of memory.
+        max: usize,
+    },
+
     /// The journal record at the offset is not the write batch of a store.
     #[error(
         "the journal record at offset {offset} is not a write batch; this journal is not the store's alone, or was \

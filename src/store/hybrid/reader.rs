@@ -29,15 +29,27 @@ const TRIES: u32 = 100;
 /// A store open for reading. Shows the state of the moment when it was opened or [refreshed](Self::refresh) last: all
 /// that was durable then. Needs read permission only.
 ///
-/// It keeps in memory what the writer has not checkpointed, so about as much as the writer does; where there is no index
-/// yet, everything that the journal holds.
+/// It keeps in memory what the writer has not checkpointed, so as much as the writer does, and never more than its own
+/// [`memory_bytes_max`](HybridOptions::memory_bytes_max); where there is no index, everything that the journal holds. What
+/// is more is refused, with what to do. (A refresh has the old state and the new one for a moment; the cache of the index
+/// comes on top.)
 #[derive(Debug)]
 pub struct HybridReader {
     disk: Arc<dyn ReadDisk>,
     journal: JournalReader,
-    /// `None` while there is none.
-    index: Mutex<Option<IndexReader>>,
+    index_cache_bytes: usize,
+    memory_bytes_max: usize,
+    source: Mutex<Source>,
     view: RwLock<View>,
+}
+
+/// What a reader's view is made from.
+#[derive(Debug)]
+struct Source {
+    /// `None` while there is none.
+    index: Option<IndexReader>,
+    /// What the view has in memory, as `memory_bytes_max` counts it.
+    tail_bytes: usize,
 }
 
 impl HybridReader {
@@ -45,8 +57,20 @@ impl HybridReader {
     ///
     /// # Errors
     /// What [`JournalReader::open`] answers; [`StoreError::IndexNotClosed`] after a writer that was killed, until the store
-    /// was opened for writing once; the refusals of [`HybridStore::open`](super::HybridStore::open).
+    /// was opened for writing once; [`StoreError::TailTooLong`]; the refusals of
+    /// [`HybridStore::open`](super::HybridStore::open).
     pub fn open(directory: impl AsRef<Path>) -> StoreResult<Self> {
+        Self::open_with(directory, HybridOptions::new())
+    }
+
+    /// As [`open`](Self::open), with options. For a reader [`memory_bytes_max`](HybridOptions::memory_bytes_max) and
+    /// [`index_cache_bytes`](HybridOptions::index_cache_bytes) count; beside a writer the former should not be smaller than
+    /// the writer's.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), and [`Error::InvalidOption`].
+    pub fn open_with(directory: impl AsRef<Path>, options: HybridOptions) -> StoreResult<Self> {
+        options.check()?;
         let directory = directory.as_ref();
         let open = |path: &Path| {
             NativeDisk::open_read(path).map_err(|source| StoreError::from(Error::io("open", path, source)))
@@ -55,7 +79,14 @@ impl HybridReader {
         let journal = JournalReader::open_on(open(&directory.join(JOURNAL))?)?;
         let path = disk.path(Folder::Root, INDEX);
         let view = RwLock::new(View::of(Generation::empty(path, journal.journal_id())));
-        let this = Self { disk, journal, index: Mutex::new(None), view };
+        let this = Self {
+            disk,
+            journal,
+            index_cache_bytes: options.index_cache_bytes,
+            memory_bytes_max: options.memory_bytes_max,
+            source: Mutex::new(Source { index: None, tail_bytes: 0 }),
+            view,
+        };
         this.refresh()?;
         Ok(this)
     }
@@ -65,27 +96,20 @@ impl HybridReader {
     /// # Errors
     /// As [`open`](Self::open). What was shown before is shown still.
     pub fn refresh(&self) -> StoreResult<Offset> {
-        let mut index = self.index.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut too_long = None;
         for _ in 0..TRIES {
-            // Somebody may have made the index anew.
-            if let Some(opened) = &*index
-                && !opened.is_named(&*self.disk)?
-            {
-                *index = None;
-            }
-            if index.is_none() {
-                *index = IndexReader::open(&*self.disk, HybridOptions::new().index_cache_bytes)?;
-            }
-            let generation = match &*index {
-                Some(index) => index.generation()?,
-                None => Generation::empty(self.disk.path(Folder::Root, INDEX), self.journal.journal_id()),
-            };
-            match self.view_on(generation) {
+            let generation = self.generation(&mut source.index)?;
+            let applied = generation.state().applied;
+            match self.view_on(generation, source.tail_bytes) {
                 // The writer has made a checkpoint in between, and removed what was before it.
                 Err(StoreError::Journal(Error::BelowFloor { .. } | Error::MissingSegment { .. })) => {}
+                // It may have made one, and gone on writing.
+                Err(StoreError::TailTooLong { .. }) if too_long != Some(applied) => too_long = Some(applied),
                 Err(error) => return Err(error),
-                Ok(view) => {
+                Ok((view, tail_bytes)) => {
                     let end = Offset::new(view.end);
+                    source.tail_bytes = tail_bytes;
                     let outdated = {
                         let mut shown = self.view.write().unwrap_or_else(PoisonError::into_inner);
                         std::mem::replace(&mut *shown, view)
@@ -96,7 +120,7 @@ impl HybridReader {
             }
         }
         let (path, floor) = (self.disk.path(Folder::Root, INDEX), self.journal.floor()?);
-        let applied = match &*index {
+        let applied = match &source.index {
             Some(index) => Offset::new(index.generation()?.state().applied),
             None => return Err(StoreError::IndexMissing { path, floor }),
         };
@@ -110,8 +134,27 @@ impl HybridReader {
         Offset::new(self.shown().end)
     }
 
-    /// The index and what the journal holds beyond it.
-    fn view_on(&self, generation: Generation) -> StoreResult<View> {
+    /// The index as it is now, opened where it is not yet, or where somebody has made it anew.
+    fn generation(&self, index: &mut Option<IndexReader>) -> StoreResult<Generation> {
+        if let Some(opened) = &*index
+            && !opened.is_named(&*self.disk)?
+        {
+            *index = None;
+        }
+        if index.is_none() {
+            *index = IndexReader::open(&*self.disk, self.index_cache_bytes)?;
+        }
+        match &*index {
+            Some(index) => index.generation(),
+            None => {
+                let path = self.disk.path(Folder::Root, INDEX);
+                Ok(Generation::empty(path, self.journal.journal_id()))
+            }
+        }
+    }
+
+    /// The index and what the journal holds beyond it, and what that takes in memory; what is shown takes `tail_bytes`.
+    fn view_on(&self, generation: Generation, tail_bytes: usize) -> StoreResult<(View, usize)> {
         let (state, expected) = (generation.state(), self.journal.journal_id());
         let path = self.disk.path(Folder::Root, INDEX);
         if state.id != expected {
@@ -119,9 +162,11 @@ impl HybridReader {
         }
         let shown = self.shown();
         let mut view = View::of(generation);
+        let mut bytes = 0;
         if shown.index.state() == state && shown.end >= view.end {
             // No checkpoint since: only what is new is read.
             view.active = shown.active;
+            bytes = tail_bytes;
             view.end = shown.end;
         }
         let mut records = match self.journal.iter_from(Offset::new(view.end)) {
@@ -130,9 +175,15 @@ impl HybridReader {
             }
             records => records?,
         };
-        while view.replay_next(&self.journal, &mut records)?.is_some() {}
+        while let Some(replayed) = view.replay_next(&self.journal, &mut records)? {
+            bytes += replayed;
+            if bytes > self.memory_bytes_max {
+                let (applied, max) = (Offset::new(state.applied), self.memory_bytes_max);
+                return Err(StoreError::TailTooLong { path, applied, max });
+            }
+        }
         view.end = view.end.max(records.offset().get());
-        Ok(view)
+        Ok((view, bytes))
     }
 
     fn shown(&self) -> View {
