@@ -15,9 +15,6 @@ use super::writer::JournalWriter;
 use crate::disk::Durable;
 use crate::error::{Error, Result};
 
-/// How long the commit thread looks out for the next append of a thread that is alone before it sleeps.
-const LOOK_OUT_MAX: Duration = Duration::from_micros(20);
-
 /// Drives the writer until the journal is closed.
 pub(super) struct Committer {
     /// Dropped before the promises, which refuse when they are dropped.
@@ -236,13 +233,12 @@ impl Committer {
         if let Some((requests, duration)) = gathering.answer_done() {
             self.regroup.woke(requests, duration);
         }
-        let spin = gathering.intake.rounds.spin();
         if let Answer::NowAndWait(patience) = answer {
             // More than the queue holds cannot come without being taken.
             let can_come = requests < gathering.intake.depth();
             self.awaited = can_come.then_some((arrived, patience));
-        } else if requests == 1 && others == 0 && !spin.is_zero() {
-            gathering.intake.look_out(spin.min(LOOK_OUT_MAX));
+        } else if requests == 1 && others == 0 {
+            gathering.intake.look_out();
         }
     }
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use super::doorbell::Doorbell;
 use super::rounds::{Promise, Rounds};
+use super::sync::Instant;
 use super::sync::channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
-use super::sync::{Instant, hint};
 use crate::error::{Error, Result};
 use crate::format::record::UnplacedHeader;
 
@@ -179,17 +179,8 @@ impl Intake {
     }
 
     /// Looks out for a request without sleeping, for a few microseconds.
-    pub(super) fn look_out(&self, longest: Duration) {
-        const LOOKS: u32 = 16;
-        let start = Instant::now();
-        while start.elapsed() < longest {
-            for _ in 0..LOOKS {
-                if !self.receiver.is_empty() {
-                    return;
-                }
-                hint::spin_loop();
-            }
-        }
+    pub(super) fn look_out(&self) {
+        self.rounds.look_out.for_request(|| !self.receiver.is_empty());
     }
 
     /// How many requests the queue holds.

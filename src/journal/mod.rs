@@ -16,6 +16,8 @@ mod follow;
 mod group_commit;
 #[cfg(feature = "group-commit")]
 mod handle;
+#[cfg(feature = "group-commit")]
+mod look_out;
 mod options;
 #[cfg(feature = "group-commit")]
 mod own_slot;

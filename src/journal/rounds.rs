@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::group_commit::Queued;
+use super::look_out::LookOut;
 use super::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use super::sync::{Instant, Mutex, OnceLock, WakeWord, hint};
 use crate::disk::Durable;
@@ -32,7 +33,7 @@ pub(super) struct Rounds {
     pub(super) ended: Arc<AtomicBool>,
     /// Why, if it did not end in order.
     failed: OnceLock<Error>,
-    spinning: Spinning,
+    pub(super) look_out: LookOut,
 }
 
 /// The last round over, of every fourth.
@@ -46,15 +47,6 @@ struct Over {
     sleepers: AtomicU32,
 }
 
-/// Whether a waiter looks out for its answer for a while before it sleeps.
-#[derive(Debug)]
-struct Spinning {
-    /// How long at most; zero for never.
-    longest: Duration,
-    /// Who waits now, spinning or sleeping. Relaxed: a hint.
-    waiting: AtomicU32,
-}
-
 impl Rounds {
     /// A waiter that is alone looks out for its answer for `spin` before it sleeps.
     pub(super) fn new(spin: Duration) -> Self {
@@ -65,18 +57,13 @@ impl Rounds {
             over: over.map(|last| Over { word: WakeWord::new(last), sleepers: AtomicU32::new(0) }),
             ended: Arc::default(),
             failed: OnceLock::new(),
-            spinning: Spinning { longest: spin, waiting: AtomicU32::new(0) },
+            look_out: LookOut::new(spin),
         }
     }
 
     fn over(&self, round: u64) -> &Over {
         let index = usize::try_from(round % WORDS as u64).expect("less than the number of words");
         &self.over[index]
-    }
-
-    /// How long somebody who is alone looks out; zero for never.
-    pub(super) fn spin(&self) -> Duration {
-        self.spinning.longest
     }
 
     /// The round that gathers now.
@@ -235,10 +222,9 @@ impl Slot {
         if let Some(answer) = self.answer_now() {
             return Some(answer);
         }
-        let waiting = Waiting::begin(&self.rounds.spinning);
-        if waiting.alone && self.rounds.spinning.longest > Duration::ZERO {
-            self.look_out(deadline);
-        }
+        let waiting = self.rounds.look_out.begin();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        waiting.for_answer(left, || self.answer.load(Ordering::Relaxed) != NONE);
         loop {
             if let Some(answer) = self.answer_now() {
                 return Some(answer);
@@ -260,43 +246,6 @@ impl Slot {
             };
             self.rounds.over(round).sleep_through(round, patience);
         }
-    }
-
-    /// Looks out for the answer without sleeping, until it is there, it took too long, or another waiter came.
-    fn look_out(&self, deadline: Option<Instant>) {
-        const LOOKS: u32 = 64;
-        let Spinning { longest, waiting } = &self.rounds.spinning;
-        let start = Instant::now();
-        let left = deadline.map_or(*longest, |deadline| deadline.saturating_duration_since(start));
-        let longest = left.min(*longest);
-        while waiting.load(Ordering::Relaxed) == 1 && start.elapsed() < longest {
-            for _ in 0..LOOKS {
-                if self.answer.load(Ordering::Relaxed) != NONE {
-                    return;
-                }
-                hint::spin_loop();
-            }
-        }
-    }
-}
-
-/// Counts a waiter as long as it waits.
-struct Waiting<'a> {
-    waiting: &'a AtomicU32,
-    /// Nobody else waited when it began.
-    alone: bool,
-}
-
-impl<'a> Waiting<'a> {
-    fn begin(spinning: &'a Spinning) -> Self {
-        let waiting = &spinning.waiting;
-        Self { waiting, alone: waiting.fetch_add(1, Ordering::Relaxed) == 0 }
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
