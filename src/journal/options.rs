@@ -133,8 +133,9 @@ impl Options {
     }
 
     /// A thread that appends while no other does looks out for its acknowledgement for so long before it sleeps, at most 10 ms.
-    /// It is told sooner, and keeps a processor busy meanwhile. Where there is only one processor nobody looks out.
-    /// Default 200 us; zero for never.
+    /// It is told sooner, and keeps a processor busy meanwhile, though whoever else needs that processor gets it. After looking
+    /// out in vain it sleeps at once for some appends. Where there is only one processor nobody looks out. Default 200 us; zero for
+    /// never.
     #[must_use]
     pub const fn spin(mut self, longest: Duration) -> Self {
         self.spin = longest;
