@@ -46,8 +46,8 @@ fn main() {
             black_box(encode(black_box(&PAYLOAD), number));
         }),
         "check" => {
-            let header = encode(&PAYLOAD, 4096);
-            (0..count).for_each(|_| assert!(check(black_box(&header), black_box(&PAYLOAD), 4096)));
+            let record = [&encode(&PAYLOAD, 4096), &PAYLOAD[..]].concat();
+            (0..count).for_each(|_| assert!(check(black_box(&record), 4096)));
         }
         "scan" => {
             let segment = Segment::new(WAVE, PAYLOAD.len());

@@ -78,9 +78,9 @@ impl CommitRecord {
         if !header.is_control() || header.payload_bytes() != PAYLOAD_BYTES {
             return None;
         }
-        let payload = bytes.get(RECORD_HEADER_BYTES..COMMIT_RECORD_BYTES)?;
-        header.check(payload, offset, id).ok()?;
-        Some((Self::from_payload(payload)?, header.hash))
+        let bytes = bytes.get(..COMMIT_RECORD_BYTES)?;
+        header.check(bytes, offset, id).ok()?;
+        Some((Self::from_payload(bytes.get(RECORD_HEADER_BYTES..)?)?, header.hash))
     }
 
     /// What the payload of a control record says; `None` for another kind of control record than a commit, unknown

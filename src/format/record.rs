@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::bytes::{field, put, u32_at};
-use super::checksum::ContentChecksum;
+use super::checksum::{self, ContentChecksum};
 use crate::error::CorruptionKind;
 use crate::position::{Hash, JournalId};
 
@@ -58,9 +58,14 @@ impl RecordHeader {
         self.len & CONTINUES != 0
     }
 
-    /// Checks the checksum of the record whose payload this is, at its place.
-    pub(crate) fn check(&self, payload: &[u8], offset: u64, id: JournalId) -> Result<(), CorruptionKind> {
-        let computed = ContentChecksum::of(self.len, &self.hash, payload).bind(offset, id);
+    /// Checks the checksum of `record`, which is this header's bytes and its payload's and nothing else, at its place.
+    ///
+    /// # Panics
+    /// When `record` is shorter or longer.
+    pub(crate) fn check(&self, record: &[u8], offset: u64, id: JournalId) -> Result<(), CorruptionKind> {
+        assert!(record.len() == self.record_bytes(), "checked are a header and its payload");
+        let hash_and_payload = record.get(HASH.start..).unwrap_or_default();
+        let computed = checksum::of_stored(self.len, hash_and_payload, offset, id);
         let is_zero = self.len == 0 && self.crc == 0 && cfg!(ringwal_zoo = "empty_record_in_zeros");
         if computed == self.crc || is_zero {
             Ok(())
@@ -125,38 +130,42 @@ mod tests {
 
     const ID: JournalId = JournalId([7; 16]);
 
-    fn header(payload: &[u8], offset: u64) -> RecordHeader {
-        let placed = UnplacedHeader::new(payload, RecordKind::Payload { continues: false }).place(offset, ID);
-        RecordHeader::decode(&placed).unwrap()
+    fn record(payload: &[u8], offset: u64, continues: bool) -> Vec<u8> {
+        let placed = UnplacedHeader::new(payload, RecordKind::Payload { continues }).place(offset, ID);
+        [&placed, payload].concat()
+    }
+
+    fn check(record: &[u8], offset: u64, id: JournalId) -> Result<(), CorruptionKind> {
+        RecordHeader::decode(record).unwrap().check(record, offset, id)
     }
 
     #[test]
     fn a_record_checks_at_its_place_in_its_journal_only() {
-        let header = header(b"payload", 4096);
-        assert_eq!(header.check(b"payload", 4096, ID), Ok(()));
-        assert!(header.check(b"payload", 4097, ID).is_err());
-        assert!(header.check(b"payloae", 4096, ID).is_err());
-        assert!(header.check(b"payload", 4096, JournalId([8; 16])).is_err());
+        let written = record(b"payload", 4096, false);
+        assert_eq!(check(&written, 4096, ID), Ok(()));
+        assert!(check(&written, 4097, ID).is_err());
+        assert!(check(&written, 4096, JournalId([8; 16])).is_err());
+        let mut changed = written;
+        *changed.last_mut().unwrap() ^= 1;
+        assert!(check(&changed, 4096, ID).is_err());
     }
 
     #[test]
     fn an_empty_payload_is_legal_and_an_all_zero_header_is_not() {
-        assert_eq!(header(b"", 0).check(b"", 0, ID), Ok(()));
-        let zero = RecordHeader::decode(&[0; 40]).unwrap();
+        assert_eq!(check(&record(b"", 0, false), 0, ID), Ok(()));
         for offset in [0, 1, 4096, u64::MAX] {
             for id in [JournalId([0; 16]), ID] {
-                assert!(zero.check(b"", offset, id).is_err(), "zeros check at {offset} in {id}");
+                assert!(check(&[0; 40], offset, id).is_err(), "zeros check at {offset} in {id}");
             }
         }
     }
 
     #[test]
     fn flags_are_covered_by_the_checksum() {
-        let placed = UnplacedHeader::new(b"x", RecordKind::Payload { continues: true }).place(0, ID);
-        let mut changed = placed;
-        changed[3] ^= 0x40;
-        assert!(RecordHeader::decode(&placed).unwrap().continues());
-        assert!(RecordHeader::decode(&changed).unwrap().check(b"x", 0, ID).is_err());
+        let mut changed = record(b"x", 0, true);
+        assert!(RecordHeader::decode(&changed).unwrap().continues());
+        *changed.get_mut(3).unwrap() ^= 0x40;
+        assert!(check(&changed, 0, ID).is_err());
     }
 
     #[test]

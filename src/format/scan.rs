@@ -175,10 +175,8 @@ impl Scan {
             return CorruptionKind::Missing;
         }
         let Some(header) = RecordHeader::decode(bytes) else { return CorruptionKind::Missing };
-        match bytes.get(RECORD_HEADER_BYTES..header.record_bytes()) {
-            Some(payload) => {
-                header.check(payload, self.offset, self.id).err().unwrap_or(CorruptionKind::Kind)
-            }
+        match bytes.get(..header.record_bytes()) {
+            Some(record) => header.check(record, self.offset, self.id).err().unwrap_or(CorruptionKind::Kind),
             None => CorruptionKind::Length {
                 found: header.payload_bytes() as u64,
                 max: (COMMIT_RECORD_BYTES - RECORD_HEADER_BYTES) as u64,
@@ -319,10 +317,9 @@ fn read_record(
         let max = room.saturating_sub(RECORD_HEADER_BYTES as u64);
         return Err(Step::Bad(CorruptionKind::Length { found: header.payload_bytes() as u64, max }));
     }
-    let payload =
-        bytes.get(RECORD_HEADER_BYTES..header.record_bytes()).ok_or(Step::Need(header.record_bytes()))?;
-    header.check(payload, offset, id).map_err(Step::Bad)?;
-    if check_hash && Hash::of(payload) != header.hash {
+    let record = bytes.get(..header.record_bytes()).ok_or(Step::Need(header.record_bytes()))?;
+    header.check(record, offset, id).map_err(Step::Bad)?;
+    if check_hash && Hash::of(record.get(RECORD_HEADER_BYTES..).unwrap_or_default()) != header.hash {
         return Err(Step::Bad(CorruptionKind::Hash));
     }
     Ok(header)

@@ -53,15 +53,15 @@ pub fn decode_everything(bytes: &[u8]) {
 
 fn decode_record(bytes: &[u8], offset: u64, id: JournalId) {
     let Some(header) = RecordHeader::decode(bytes) else { return };
-    let Some(payload) = bytes.get(RECORD_HEADER_BYTES..header.record_bytes()) else { return };
-    if header.check(payload, offset, id).is_err() || header.is_control() && header.continues() {
+    let Some(record) = bytes.get(..header.record_bytes()) else { return };
+    if header.check(record, offset, id).is_err() || header.is_control() && header.continues() {
         return;
     }
     let kind = match header.is_control() {
         true => RecordKind::Control,
         false => RecordKind::Payload { continues: header.continues() },
     };
-    let again = UnplacedHeader::new(payload, kind);
+    let again = UnplacedHeader::new(&record[RECORD_HEADER_BYTES..], kind);
     // The checksum does not say that the hash is right: that is another question.
     let same = bytes.starts_with(&again.place(offset, id));
     assert!(same || again.hash() != header.hash, "a record comes back as another one");

@@ -15,10 +15,13 @@ pub fn encode(payload: &[u8], offset: u64) -> [u8; RECORD_HEADER_BYTES] {
     UnplacedHeader::new(payload, RecordKind::Payload { continues: false }).place(offset, ID)
 }
 
-/// Whether the record made by [`encode`] checks at `offset`: what a read computes.
+/// Whether the record of a header made by [`encode`] and its payload checks at `offset`: what a read computes.
+///
+/// # Panics
+/// When the payload is not as long as the header says.
 #[must_use]
-pub fn check(header: &[u8; RECORD_HEADER_BYTES], payload: &[u8], offset: u64) -> bool {
-    RecordHeader::decode(header).is_some_and(|header| header.check(payload, offset, ID).is_ok())
+pub fn check(record: &[u8], offset: u64) -> bool {
+    RecordHeader::decode(record).is_some_and(|header| header.check(record, offset, ID).is_ok())
 }
 
 /// A segment full of records, in memory.
@@ -88,8 +91,8 @@ mod tests {
 
     #[test]
     fn what_is_encoded_checks() {
-        let header = encode(b"payload", 40);
-        assert!(check(&header, b"payload", 40));
-        assert!(!check(&header, b"payload", 41));
+        let record = [&encode(b"payload", 40), &b"payload"[..]].concat();
+        assert!(check(&record, 40));
+        assert!(!check(&record, 41));
     }
 }
