@@ -49,16 +49,19 @@ fn main() {
             let record = [&encode(&PAYLOAD, 4096), &PAYLOAD[..]].concat();
             (0..count).for_each(|_| assert!(check(black_box(&record), 4096)));
         }
-        "scan" => {
-            let segment = Segment::new(WAVE, PAYLOAD.len());
-            (0..count / WAVE).for_each(|_| assert_eq!(black_box(&segment).scan(false), WAVE));
-        }
+        "scan" => scan(count, false),
+        "verify" => scan(count, true),
         "hand-over" => hand_over(count),
         "allocations" => allocations(count),
         "io-uring" => one_by_one(Backend::IoUring, count),
         "syscalls" => one_by_one(Backend::Syscalls, count),
         other => panic!("nothing is called {other}"),
     }
+}
+
+fn scan(count: usize, verify: bool) {
+    let segment = Segment::new(WAVE, PAYLOAD.len());
+    (0..count / WAVE).for_each(|_| assert_eq!(black_box(&segment).scan(verify), WAVE));
 }
 
 /// From `submit` to the ticket's answer, all threads; what the kernel does is not counted.

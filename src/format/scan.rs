@@ -27,7 +27,8 @@ pub(crate) struct OpenCommit {
     pub(crate) records_seen: u32,
     /// Records, and the end of the last of them, that form whole atomic batches.
     pub(crate) whole: (u32, u64),
-    chain: Chain,
+    /// `None` where the chain is not followed.
+    chain: Option<Chain>,
 }
 
 impl OpenCommit {
@@ -79,8 +80,17 @@ pub(crate) struct Scan {
     offset: u64,
     segment_end: u64,
     state: State,
-    expected: Option<Expected>,
+    expected: Option<Next>,
+    follow_chain: bool,
     check_hash: bool,
+}
+
+/// As [`Expected`]; without a chain value where the chain is not followed.
+#[derive(Clone, Copy, Debug)]
+struct Next {
+    number: u64,
+    chain: Option<Hash>,
+    durable_below: u64,
 }
 
 impl Scan {
@@ -91,12 +101,27 @@ impl Scan {
         segment_end: u64,
         expected: Option<Expected>,
     ) -> Self {
-        Self { id, offset, segment_end, state: State::Between, expected, check_hash: false }
+        Self::new(id, offset, segment_end, State::Between, expected)
     }
 
     /// Begins where a record, a commit, or the end of a commit's records is.
     pub(crate) fn at_record(id: JournalId, offset: u64, segment_end: u64) -> Self {
-        Self { id, offset, segment_end, state: State::Unknown, expected: None, check_hash: false }
+        Self::new(id, offset, segment_end, State::Unknown, None)
+    }
+
+    fn new(id: JournalId, offset: u64, segment_end: u64, state: State, expected: Option<Expected>) -> Self {
+        let next =
+            |Expected { number, chain, durable_below }| Next { number, chain: Some(chain), durable_below };
+        let expected = expected.map(next);
+        Self { id, offset, segment_end, state, expected, follow_chain: true, check_hash: false }
+    }
+
+    /// Leaves the chain alone: commits are held against the numbers and ends of those before them, and every record
+    /// against its checksum. What only the chain shows (a record that checks in its place, but is not the one that was
+    /// acknowledged there) is not seen, and [`expected`](Self::expected) stays `None`.
+    pub(crate) fn without_chain(mut self) -> Self {
+        self.follow_chain = false;
+        self
     }
 
     /// Whether payloads are checked against their blake3 hash too.
@@ -123,9 +148,10 @@ impl Scan {
         matches!(self.state, State::Unknown)
     }
 
-    /// What the next commit must say, once a commit was seen whole.
+    /// What the next commit must say, once a commit was seen whole and the chain is followed.
     pub(crate) fn expected(&self) -> Option<Expected> {
-        self.expected
+        let Next { number, chain, durable_below } = self.expected?;
+        Some(Expected { number, chain: chain?, durable_below })
     }
 
     /// Goes one step on. `bytes` begin at [`offset`](Self::offset) and may be as few as nothing.
@@ -163,7 +189,7 @@ impl Scan {
             record,
             records_seen: 0,
             whole: (0, first_record),
-            chain: Chain::begin(&record.chain, &hash),
+            chain: self.follow_chain.then(|| Chain::begin(&record.chain, &hash)),
         });
         self.offset = first_record;
         Step::Commit { offset, record }
@@ -206,7 +232,9 @@ impl Scan {
             let (found, expected) = (record.durable_below, expected.durable_below);
             return Err(CorruptionKind::Sequence { field: "durable end", found, expected });
         }
-        if record.chain != expected.chain && !cfg!(ringwal_zoo = "chain_not_checked") {
+        if expected.chain.is_some_and(|chain| chain != record.chain)
+            && !cfg!(ringwal_zoo = "chain_not_checked")
+        {
             return Err(CorruptionKind::Chain);
         }
         Ok(())
@@ -226,7 +254,9 @@ impl Scan {
         let offset = self.offset;
         self.offset += header.record_bytes() as u64;
         commit.records_seen += 1;
-        commit.chain.add(&header.hash);
+        if let Some(chain) = &mut commit.chain {
+            chain.add(&header.hash);
+        }
         if !header.continues() || cfg!(ringwal_zoo = "batch_cut_in_the_middle") {
             commit.whole = (commit.records_seen, self.offset);
         }
@@ -250,7 +280,8 @@ impl Scan {
             Some(_) => {}
         }
         let number = commit.record.number.saturating_add(1);
-        self.expected = Some(Expected { number, chain: commit.chain.finish(), durable_below: end });
+        let chain = commit.chain.as_ref().map(Chain::finish);
+        self.expected = Some(Next { number, chain, durable_below: end });
         self.offset = end;
         self.state = State::Between;
         Step::CommitEnd { end }

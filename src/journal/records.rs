@@ -15,6 +15,9 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Records in the order of their offsets. [`next_ref`](Self::next_ref) borrows each payload from the reader's memory and
 /// allocates nothing per record; as an `Iterator` it gives each record a payload of its own. At the durable end it ends,
 /// and goes on when there is more.
+///
+/// Every record's checksum is checked, which binds it to its place, and that commits follow each other by number and
+/// place. Hashes and the chain are not computed: [`JournalReader::verify`] does that.
 #[derive(Debug)]
 pub struct Records {
     reader: JournalReader,
@@ -121,7 +124,7 @@ impl Records {
         } else {
             Scan::at_record(header.id, offset, header.end())
         };
-        self.walk = Some(Walk::new(segment, scan, Cache::Through, CHUNK_BYTES));
+        self.walk = Some(Walk::new(segment, scan.without_chain(), Cache::Through, CHUNK_BYTES));
         Ok(())
     }
 
