@@ -54,6 +54,19 @@ fn reading_by_offset_and_iterating_allocate_nothing_in_steady_state() {
     };
     assert!(allocations(&mut read_all) > 0, "the count works: the first round opens files and grows memory");
     assert_eq!(allocations(&mut read_all), 0, "by offset");
+    let reader = journal.reader();
+    let of_another = std::thread::scope(|scope| {
+        let read_all = || {
+            let mut payload = Vec::with_capacity(4096);
+            allocations(|| {
+                for receipt in &receipts {
+                    reader.read_into(receipt.offset, &mut payload).expect("a record");
+                }
+            })
+        };
+        scope.spawn(read_all).join().expect("a thread that reads")
+    });
+    assert_eq!(of_another, 0, "by offset, on a thread that begins with room for the largest record");
     let mut records = journal.iter_from(Offset::ZERO).expect("records");
     for _ in 0..500 {
         assert!(records.next_ref().expect("a record").is_some());

@@ -3,8 +3,8 @@
 //! Guarantees: never shows what a power cut could take back; never writes. Must not know: the writer.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::durable::DurableEnd;
 use super::follow::Follow;
@@ -18,14 +18,17 @@ use crate::format::scan::Scan;
 use crate::format::segment_header::SegmentHeader;
 use crate::position::{Hash, JournalId, Offset};
 use crate::recovery::lock;
-use crate::segment::files::SegmentFiles;
+use crate::segment::known::{KnownSegments, Shown};
 use crate::segment::manager::SegmentManager;
 use crate::segment::state;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 use crate::segment::watermark::Watermark;
 
-/// So much of a record is read with its header in one go.
-const FIRST_READ_BYTES: usize = 4096;
+/// So much of a record is read with its header in one go at most: to read so much in vain costs no more than to read a
+/// second time.
+const FIRST_READ_BYTES_MAX: usize = 4096;
+/// A record is taken to be so large before any was read.
+const FIRST_GUESS_BYTES: usize = 512;
 const CHUNK_BYTES: usize = 256 << 10;
 
 /// Reads a journal. Cheap to clone; clones share open files. Follows rotation and cleanup by itself.
@@ -38,8 +41,7 @@ pub struct JournalReader {
 struct Inner {
     disk: Arc<dyn ReadDisk>,
     id: JournalId,
-    segments: RwLock<Arc<SegmentManager>>,
-    files: SegmentFiles,
+    segments: KnownSegments,
     durable: DurableEnd,
     /// The highest floor seen. Relaxed: it only makes an answer more precise.
     floor: AtomicU64,
@@ -107,10 +109,9 @@ impl JournalReader {
 
     fn new(disk: Arc<dyn ReadDisk>, segments: SegmentManager, durable: DurableEnd, floor: u64) -> Self {
         let id = segments.journal_id();
-        let files = SegmentFiles::new(disk.clone());
-        let segments = RwLock::new(Arc::new(segments));
+        let segments = KnownSegments::new(disk.clone(), segments, FIRST_GUESS_BYTES);
         let floor = AtomicU64::new(floor);
-        Self { inner: Arc::new(Inner { disk, id, segments, files, durable, floor }) }
+        Self { inner: Arc::new(Inner { disk, id, segments, durable, floor }) }
     }
 
     /// The record at `offset`. Its checksum is checked, its hash is not: [`Record::has_right_hash`] does that.
@@ -124,20 +125,37 @@ impl JournalReader {
     }
 
     /// Reads the record at `offset` into `payload`, in place of what that held, and gives its hash. Allocates nothing
-    /// once `payload` has grown to the largest record, with 40 bytes to spare.
+    /// once `payload` has grown to the largest record, with 40 bytes to spare, or to 4 KiB where that is more. Threads
+    /// that read at the same time do not get into each other's way.
     ///
     /// # Errors
     /// As [`read`](Self::read); `payload` then holds nothing of use.
     pub fn read_into(&self, offset: Offset, payload: &mut Vec<u8>) -> Result<Hash> {
+        let (view, guess) = self.inner.segments.look();
+        let (at, seen) = (offset.get(), self.inner.durable.seen());
+        if at < seen
+            && at >= self.inner.floor.load(Ordering::Relaxed)
+            && let Some((header, file)) = view.open_segment(at)
+        {
+            let place = Place { header, file: &**file, offset: at, limit: seen.min(header.end()) };
+            if let Some(hash) = self.try_read(&place, payload, guess, Cache::Through)? {
+                return Ok(hash);
+            }
+        }
+        drop(view);
+        self.read_the_long_way(offset, payload, guess)
+    }
+
+    /// Where the segment is not known yet, or nothing valid was found at the first glance.
+    #[cold]
+    fn read_the_long_way(&self, offset: Offset, payload: &mut Vec<u8>, guess: &AtomicUsize) -> Result<Hash> {
         let (header, file) = self.segment_of(offset)?;
         let limit = self.inner.durable.seen().min(header.end());
-        match self.try_read(&header, &*file, offset.get(), limit, payload, Cache::Through)? {
-            Ok(hash) => return Ok(hash),
-            // Direct writes and cached reads can meet in the active segment: the device decides.
-            Err(_) => {
-                if let Ok(hash) = self.try_read(&header, &*file, offset.get(), limit, payload, Cache::Past)? {
-                    return Ok(hash);
-                }
+        let place = Place { header: &header, file: &*file, offset: offset.get(), limit };
+        // Direct writes and cached reads can meet in the active segment: the device decides.
+        for cache in [Cache::Through, Cache::Past] {
+            if let Some(hash) = self.try_read(&place, payload, guess, cache)? {
+                return Ok(hash);
             }
         }
         Err(self.why_unreadable(header, file, offset, limit)?)
@@ -158,44 +176,46 @@ impl JournalReader {
         Err(Error::corrupt(&self.segment_path(header.base), range, CorruptionKind::Hash, []))
     }
 
-    /// One try to read the record: `Err` inside when no valid record stands there.
+    /// One try to read the record: `None` when no valid record stands there.
     fn try_read(
         &self,
-        header: &SegmentHeader,
-        file: &dyn ReadFile,
-        offset: u64,
-        limit: u64,
+        place: &Place<'_>,
         payload: &mut Vec<u8>,
+        guess: &AtomicUsize,
         cache: Cache,
-    ) -> Result<std::result::Result<Hash, ()>> {
-        let position = header.position_of(offset);
-        let room = usize::try_from(limit.saturating_sub(offset)).unwrap_or(usize::MAX);
-        let read = |into: &mut [u8], position: u64| {
-            let read = match cache {
-                Cache::Through => file.read_at(into, position),
-                Cache::Past => file.read_past_cache(into, position),
-            };
-            read.map_err(|source| Error::io("read", self.segment_path(header.base), source))
-        };
-        payload.resize(FIRST_READ_BYTES.min(room), 0);
-        let mut have = read(payload, position)?;
+    ) -> Result<Option<Hash>> {
+        let room = usize::try_from(place.limit.saturating_sub(place.offset)).unwrap_or(usize::MAX);
+        let guessed = guess.load(Ordering::Relaxed).clamp(RECORD_HEADER_BYTES, FIRST_READ_BYTES_MAX);
+        payload.resize(guessed.min(room), 0);
+        let mut have = self.read_bytes(place, payload, 0, cache)?;
         let Some(record) = RecordHeader::decode(payload.get(..have).unwrap_or_default()) else {
-            return Ok(Err(()));
+            return Ok(None);
         };
         let bytes = record.record_bytes();
         if bytes > room || record.is_control() {
-            return Ok(Err(()));
+            return Ok(None);
         }
         payload.resize(bytes, 0);
         if have < bytes {
-            have += read(payload.get_mut(have..).unwrap_or_default(), position + have as u64)?;
+            have += self.read_bytes(place, payload, have, cache)?;
         }
-        let body = payload.get(RECORD_HEADER_BYTES..bytes).unwrap_or_default();
-        if have < bytes || record.check(body, offset, self.inner.id).is_err() {
-            return Ok(Err(()));
+        if have < bytes || record.check(payload, place.offset, self.inner.id).is_err() {
+            return Ok(None);
         }
+        note_size(guess, guessed, bytes);
         payload.drain(..RECORD_HEADER_BYTES);
-        Ok(Ok(record.hash))
+        Ok(Some(record.hash))
+    }
+
+    /// Fills `into`, which begins where the record does, from byte `from` on.
+    fn read_bytes(&self, place: &Place<'_>, into: &mut [u8], from: usize, cache: Cache) -> Result<usize> {
+        let position = place.header.position_of(place.offset) + from as u64;
+        let into = into.get_mut(from..).unwrap_or_default();
+        let read = match cache {
+            Cache::Through => place.file.read_at(into, position),
+            Cache::Past => place.file.read_past_cache(into, position),
+        };
+        read.map_err(|source| Error::io("read", self.segment_path(place.header.base), source))
     }
 
     /// Why there is no record at `offset`: found out by going over the segment from its beginning.
@@ -259,7 +279,7 @@ impl JournalReader {
                 if offset < floor {
                     return Err(Error::BelowFloor { offset, floor });
                 }
-                let directory = self.segments_now().directory().to_owned();
+                let directory = self.view().segments().directory().to_owned();
                 Err(Error::MissingSegment { directory, base: offset })
             }
         }
@@ -267,28 +287,23 @@ impl JournalReader {
 
     /// The segment that holds `offset`; looks for new segments once when it is not known.
     pub(super) fn find_segment(&self, offset: u64) -> Result<Option<(SegmentHeader, Arc<dyn ReadFile>)>> {
-        if let Some(found) = self.known_segment(offset)? {
+        if let Some(found) = self.inner.segments.segment(offset)? {
             return Ok(Some(found));
         }
         self.refresh_segments()?;
-        self.known_segment(offset)
+        self.inner.segments.segment(offset)
     }
 
-    fn known_segment(&self, offset: u64) -> Result<Option<(SegmentHeader, Arc<dyn ReadFile>)>> {
-        let Some(header) = self.segments_now().header_of(offset) else { return Ok(None) };
-        Ok(self.inner.files.get(header.base)?.map(|file| (header, file)))
-    }
-
-    fn segments_now(&self) -> Arc<SegmentManager> {
-        self.inner.segments.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn view(&self) -> Arc<Shown> {
+        self.inner.segments.look().0
     }
 
     fn refresh_segments(&self) -> Result<()> {
         // Cleanup removes files between the look at the floor and the look at the segments: then the floor has risen.
         let mut floor = self.refresh_floor()?;
-        let known = self.segments_now();
+        let known = self.view();
         let fresh = loop {
-            match SegmentManager::load_sound(&*self.inner.disk, floor.get(), Some(&known)) {
+            match SegmentManager::load_sound(&*self.inner.disk, floor.get(), Some(known.segments())) {
                 Ok(fresh) => break fresh,
                 Err(error) => {
                     let now = self.refresh_floor()?;
@@ -299,10 +314,7 @@ impl JournalReader {
                 }
             }
         };
-        if let Some(first) = fresh.headers().first() {
-            self.inner.files.forget_below(first.base);
-        }
-        *self.inner.segments.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        self.inner.segments.replace(fresh);
         Ok(())
     }
 
@@ -373,7 +385,7 @@ impl JournalReader {
     /// As [`open`](Self::open).
     pub fn segments(&self) -> Result<SegmentManager> {
         self.refresh_segments()?;
-        Ok((*self.segments_now()).clone())
+        Ok(self.view().segments().clone())
     }
 
     /// The journal's identity.
@@ -412,6 +424,24 @@ impl JournalReader {
     }
 
     pub(super) fn segment_path(&self, base: u64) -> std::path::PathBuf {
-        self.segments_now().path(base)
+        self.view().segments().path(base)
+    }
+}
+
+/// A place where a record is looked for, in the segment that holds it. Nothing is read at or behind `limit`.
+struct Place<'a> {
+    header: &'a SegmentHeader,
+    file: &'a dyn ReadFile,
+    offset: u64,
+    limit: u64,
+}
+
+/// The guess goes up at once and comes down slowly: a guess that is too low costs a second read, one that is too high a
+/// few cache lines.
+fn note_size(guess: &AtomicUsize, guessed: usize, bytes: usize) {
+    let next =
+        if bytes >= guessed { bytes.min(FIRST_READ_BYTES_MAX) } else { guessed - (guessed - bytes) / 8 };
+    if next != guessed {
+        guess.store(next, Ordering::Relaxed);
     }
 }

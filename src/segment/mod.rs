@@ -5,6 +5,7 @@
 
 pub(crate) mod active;
 pub(crate) mod files;
+pub(crate) mod known;
 pub(crate) mod manager;
 pub(crate) mod prepare;
 pub(crate) mod state;

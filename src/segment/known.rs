@@ -1,0 +1,156 @@
+//! What a reader knows of the journal's segments: their headers, and a bounded number of open files. Many threads ask at
+//! once, and far more often than anything changes.
+//!
+//! Guarantees: asking touches no memory that threads in other places write to, so it does not get slower with threads;
+//! what was asked for stays as it was for as long as it is held. Must not know: durable ends, records.
+
+use std::io;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::{Folder, ReadDisk, ReadFile};
+use crate::error::Result;
+use crate::format::file_name;
+use crate::format::segment_header::SegmentHeader;
+use crate::segment::files::open_error;
+use crate::segment::manager::SegmentManager;
+
+/// So many files stay open at most: enough for readers that jump between recent segments, little against the usual
+/// limit of 1,024 descriptors a process.
+const OPEN_FILES_MAX: usize = 64;
+/// Threads that share a place meet there for some nanoseconds only.
+const PLACES: usize = 16;
+
+/// Segments and open files, as they were at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    segments: Arc<SegmentManager>,
+    /// Ascending by base.
+    open: Vec<(SegmentHeader, Arc<dyn ReadFile>)>,
+}
+
+impl View {
+    pub(crate) fn segments(&self) -> &SegmentManager {
+        &self.segments
+    }
+
+    /// The segment that holds `offset`, if its file is open.
+    pub(crate) fn open_segment(&self, offset: u64) -> Option<(&SegmentHeader, &Arc<dyn ReadFile>)> {
+        let behind = self.open.partition_point(|(header, _)| header.base <= offset);
+        let (header, file) = self.open.get(behind.checked_sub(1)?)?;
+        (offset < header.end()).then_some((header, file))
+    }
+
+    fn with_open(&self, header: SegmentHeader, file: Arc<dyn ReadFile>) -> Self {
+        let mut open = self.open.clone();
+        if open.len() >= OPEN_FILES_MAX {
+            // The oldest segment is the least likely to be read next.
+            open.remove(0);
+        }
+        let place = open.partition_point(|(other, _)| other.base < header.base);
+        open.insert(place, (header, file));
+        Self { segments: self.segments.clone(), open }
+    }
+}
+
+/// A view as one place gives it out: in an `Arc` that is the place's alone, so that threads that count its users up and
+/// down do not disturb those of other places.
+#[derive(Debug)]
+pub(crate) struct Shown(Arc<View>);
+
+impl Deref for Shown {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.0
+    }
+}
+
+/// One place, on cache lines of its own.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Place {
+    view: Mutex<Arc<Shown>>,
+    /// Bytes that a record is guessed to have, by those that were read here. Relaxed: a wrong guess costs one more read.
+    guess: AtomicUsize,
+}
+
+/// The segments that a reader and all its clones know.
+#[derive(Debug)]
+pub(crate) struct KnownSegments {
+    disk: Arc<dyn ReadDisk>,
+    /// What the places hold too. Locked while it is changed, so that changes come one after the other.
+    now: Mutex<Arc<View>>,
+    places: [Place; PLACES],
+}
+
+impl KnownSegments {
+    /// `record_bytes` is the first guess of how large a record is.
+    pub(crate) fn new(disk: Arc<dyn ReadDisk>, segments: SegmentManager, record_bytes: usize) -> Self {
+        let view = Arc::new(View { segments: Arc::new(segments), open: Vec::new() });
+        let place = |_| Place {
+            view: Mutex::new(Arc::new(Shown(view.clone()))),
+            guess: AtomicUsize::new(record_bytes),
+        };
+        let places = std::array::from_fn(place);
+        Self { disk, now: Mutex::new(view), places }
+    }
+
+    /// What is known now, and the guess that goes with the place of this thread.
+    pub(crate) fn look(&self) -> (Arc<Shown>, &AtomicUsize) {
+        let place = self.places.get(place_of_thread()).expect("places are counted modulo their number");
+        (locked(&place.view).clone(), &place.guess)
+    }
+
+    /// The known segment that holds `offset`, its file opened. `None` when there is no such file (any more).
+    pub(crate) fn segment(&self, offset: u64) -> Result<Option<(SegmentHeader, Arc<dyn ReadFile>)>> {
+        let (view, _) = self.look();
+        if let Some((header, file)) = view.open_segment(offset) {
+            return Ok(Some((*header, file.clone())));
+        }
+        let Some(header) = view.segments.header_of(offset) else { return Ok(None) };
+        let name = file_name::segment(header.base);
+        let file = match self.disk.open_read(Folder::Root, &name) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(open_error(self.disk.path(Folder::Root, &name), error)),
+        };
+        let mut now = locked(&self.now);
+        // Another thread may have opened it, or learned that it is gone, in the meantime.
+        if now.open_segment(offset).is_none() && now.segments.header_at(header.base) == Some(header) {
+            let view = now.with_open(header, file.clone());
+            self.show(&mut now, view);
+        }
+        Ok(Some((header, file)))
+    }
+
+    /// Knows these segments from now on, and closes the files of all others, so that removed ones give their space back.
+    pub(crate) fn replace(&self, segments: SegmentManager) {
+        let mut now = locked(&self.now);
+        let is_there = |(header, _): &&(SegmentHeader, _)| segments.header_at(header.base) == Some(*header);
+        let open = now.open.iter().filter(is_there).cloned().collect();
+        self.show(&mut now, View { segments: Arc::new(segments), open });
+    }
+
+    fn show(&self, now: &mut Arc<View>, view: View) {
+        *now = Arc::new(view);
+        for place in &self.places {
+            *locked(&place.view) = Arc::new(Shown(now.clone()));
+        }
+    }
+}
+
+/// A panic while one of these was locked cannot have left it half changed: whole values are put in.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Threads get places in turn.
+fn place_of_thread() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES;
+    }
+    PLACE.with(|place| *place)
+}
