@@ -89,6 +89,9 @@ pub(crate) trait ReadDisk: Send + Sync + Debug {
 
     /// What file system the directory is on, for warnings.
     fn file_system(&self) -> FileSystem;
+
+    /// With how many threads at once reading much and computing with it gets faster; at least 1.
+    fn useful_threads(&self) -> usize;
 }
 
 /// A journal's directory, for the one writer.

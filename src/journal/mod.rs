@@ -38,6 +38,7 @@ mod sync;
 #[cfg(feature = "group-commit")]
 mod ticket;
 mod verify;
+mod verify_ahead;
 mod writer;
 mod writer_open;
 

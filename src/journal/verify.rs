@@ -1,16 +1,22 @@
 //! Verifying a whole journal: checksums, hashes, commit numbers and the chain, from the floor's segment to the durable
 //! end. Works beside a living writer.
+//!
+//! Several threads go over segments ahead of the one that tells ([`super::verify_ahead`]); what they do not find sound and in
+//! its place is gone over once more here, in order. So the answer does not depend on the number of threads.
+
+use std::num::NonZeroUsize;
 
 use super::anchor::{AnchorCheck, Anchors, Head};
 use super::reader::JournalReader;
+use super::verify_ahead::{Found, with_found};
 use crate::error::{Corruption, CorruptionKind, Error, Result};
-use crate::format::commit::Chain;
+use crate::format::commit::{Chain, CommitRecord};
 use crate::format::scan::{Expected, Scan};
 use crate::format::segment_header::SegmentHeader;
 use crate::position::Offset;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
-const CHUNK_BYTES: usize = 1 << 20;
+const CHUNK_BYTES: usize = 256 << 10;
 /// So many damaged places are listed; a journal with more needs a backup, not a list.
 const DAMAGE_MAX: usize = 1000;
 /// Progress is told every so many records.
@@ -20,13 +26,23 @@ const PROGRESS_RECORDS: u64 = 65_536;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VerifyOptions {
     deep: bool,
+    threads: Option<NonZeroUsize>,
 }
 
 impl VerifyOptions {
-    /// The defaults: every record's checksum and blake3 hash, commit numbers, and the chain, read through the page cache.
+    /// The defaults: every record's checksum and blake3 hash, commit numbers, and the chain, read through the page cache,
+    /// by as many threads as the machine has processors.
     #[must_use]
     pub const fn new() -> Self {
-        Self { deep: false }
+        Self { deep: false, threads: None }
+    }
+
+    /// So many threads at most, each with a segment of its own, at about half a MiB of memory a thread and the largest
+    /// record besides. The answer is the same with any number; while they work, progress is told segment by segment.
+    #[must_use]
+    pub const fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = Some(threads);
+        self
     }
 
     /// Reads past the page cache: what the device holds, not what memory remembers. Slower.
@@ -99,10 +115,26 @@ impl JournalReader {
         progress: &mut dyn FnMut(&VerifyReport),
     ) -> Result<VerifyReport> {
         let (durable_end, kept) = self.kept_segments()?;
-        let mut verify = Verify::new(self, *options, anchors, durable_end, &kept, progress);
-        for (index, header) in kept.iter().enumerate() {
-            verify.segment(*header, kept.get(index + 1))?;
-        }
+        let threads = options.threads.map_or_else(|| self.disk().useful_threads(), NonZeroUsize::get);
+        let numbers: Vec<u64> = anchors.iter().map(|anchor| anchor.commit_number).collect();
+        let ahead = |index: usize| {
+            let expected = if index == 0 { origin(&kept) } else { None };
+            let mut silent = |_: &VerifyReport| ();
+            let mut verify =
+                Verify::new(self, *options, Found::new(&numbers), durable_end, expected, &kept, &mut silent);
+            verify.segment(*kept.get(index)?, kept.get(index + 1)).ok()?;
+            verify.into_found()
+        };
+        let anchors = Anchors::new(anchors);
+        let mut verify = Verify::new(self, *options, anchors, durable_end, origin(&kept), &kept, progress);
+        with_found(threads, kept.len(), &ahead, |index, found| {
+            let (header, next) = (kept.get(index).expect("a segment that is kept"), kept.get(index + 1));
+            match found.filter(|found| found.follows(verify.expected)) {
+                Some(found) => verify.take(&found, header),
+                None => verify.segment(*header, next)?,
+            }
+            Ok(())
+        })?;
         Ok(verify.finish())
     }
 
@@ -118,8 +150,9 @@ impl JournalReader {
         let (durable_end, mut kept) = self.kept_segments()?;
         let Some(last) = kept.pop() else { return Ok(None) };
         let mut told = |_: &VerifyReport| ();
-        let mut verify =
-            Verify::new(self, VerifyOptions::new(), &[], durable_end, std::slice::from_ref(&last), &mut told);
+        let kept = std::slice::from_ref(&last);
+        let (options, anchors) = (VerifyOptions::new(), Anchors::new(&[]));
+        let mut verify = Verify::new(self, options, anchors, durable_end, origin(kept), kept, &mut told);
         verify.segment(last, None)?;
         let report = verify.finish();
         match report.damage.into_iter().next() {
@@ -144,22 +177,46 @@ fn origin(kept: &[SegmentHeader]) -> Option<Expected> {
     Some(Expected { number: 0, chain: Chain::origin(first.id), durable_below: 0 })
 }
 
-struct Verify<'a> {
+/// Is told which commits stand in the journal.
+pub(super) trait Witness {
+    /// What comes next was not reached by following the chain.
+    fn note_break(&mut self);
+    fn note_begin(&mut self, record: &CommitRecord);
+    /// Without a head what stands before the commit's end is damaged.
+    fn note_end(&mut self, head: Option<Head>);
+}
+
+impl Witness for Anchors {
+    fn note_break(&mut self) {
+        Self::note_break(self);
+    }
+
+    fn note_begin(&mut self, record: &CommitRecord) {
+        Self::note_begin(self, record.number, record.chain);
+    }
+
+    fn note_end(&mut self, head: Option<Head>) {
+        Self::note_end(self, head);
+    }
+}
+
+struct Verify<'a, W> {
     reader: &'a JournalReader,
     deep: bool,
     /// What the next commit must say; `None` after damage.
     expected: Option<Expected>,
     report: VerifyReport,
-    anchors: Anchors,
+    witness: W,
     progress: &'a mut dyn FnMut(&VerifyReport),
 }
 
-impl<'a> Verify<'a> {
+impl<'a, W: Witness> Verify<'a, W> {
     fn new(
         reader: &'a JournalReader,
         options: VerifyOptions,
-        anchors: &[Head],
+        witness: W,
         durable_end: Offset,
+        expected: Option<Expected>,
         kept: &[SegmentHeader],
         progress: &'a mut dyn FnMut(&VerifyReport),
     ) -> Self {
@@ -177,8 +234,7 @@ impl<'a> Verify<'a> {
             first_damaged_commit: None,
             anchors: Vec::new(),
         };
-        let anchors = Anchors::new(anchors);
-        Self { reader, deep: options.deep, expected: origin(kept), report, anchors, progress }
+        Self { reader, deep: options.deep, expected, report, witness, progress }
     }
 
     fn segment(&mut self, header: SegmentHeader, next: Option<&SegmentHeader>) -> Result<()> {
@@ -192,7 +248,7 @@ impl<'a> Verify<'a> {
             return Ok(());
         };
         if self.expected.is_none() {
-            self.anchors.note_break();
+            self.witness.note_break();
         }
         let segment = SegmentFile { path: self.reader.segment_path(header.base), header, file };
         let limit = self.report.durable_end.get().min(header.end());
@@ -213,7 +269,7 @@ impl<'a> Verify<'a> {
                 Item::Commit { .. } => self.note_commit(&walk),
                 Item::CommitEnd { .. } | Item::Padding { .. } => {
                     self.report.commits += 1;
-                    self.anchors.note_end(walk.expected().map(head));
+                    self.witness.note_end(walk.expected().map(head));
                 }
                 Item::Record { payload_bytes, .. } => self.note_record(payload_bytes, &walk),
                 Item::SegmentEnd => break,
@@ -234,7 +290,7 @@ impl<'a> Verify<'a> {
 
     fn note_commit(&mut self, walk: &Walk) {
         if let Some(commit) = walk.open_commit() {
-            self.anchors.note_begin(commit.record.number, commit.record.chain);
+            self.witness.note_begin(&commit.record);
         }
     }
 
@@ -261,7 +317,7 @@ impl<'a> Verify<'a> {
             let path = segment.path.clone();
             self.report.damage.push(Corruption { path, range, kind, evidence: Vec::new() });
         }
-        self.anchors.note_break();
+        self.witness.note_break();
         let Some(next) = next else { return Ok(false) };
         let limit = self.report.durable_end.get();
         let scan = Scan::at_commit(segment.header.id, next, segment.header.end(), None).check_hash(true);
@@ -269,15 +325,41 @@ impl<'a> Verify<'a> {
         walk.limit(limit);
         Ok(true)
     }
+}
+
+impl Verify<'_, Anchors> {
+    /// Takes over what a thread found in the segment; it continues what was found before.
+    fn take(&mut self, found: &Found, header: &SegmentHeader) {
+        if self.expected.is_none() {
+            self.witness.note_break();
+        }
+        found.tell(&mut self.witness);
+        self.expected = found.expected;
+        self.report.segments += 1;
+        self.report.commits += found.commits;
+        self.report.records += found.records;
+        self.report.payload_bytes += found.payload_bytes;
+        self.report.checked_to = Offset::new(self.report.durable_end.get().min(header.end()));
+        (self.progress)(&self.report);
+    }
 
     fn finish(mut self) -> VerifyReport {
         self.report.checked_to = self.report.durable_end;
         if self.report.damage.is_empty() {
             self.report.head = self.expected.map(head);
         }
-        self.report.anchors = self.anchors.finish(self.report.damage.is_empty());
+        self.report.anchors = self.witness.finish(self.report.damage.is_empty());
         (self.progress)(&self.report);
         self.report
+    }
+}
+
+impl Verify<'_, Found> {
+    /// What was found in the one segment; `None` unless it is sound.
+    fn into_found(self) -> Option<Found> {
+        let Self { report, expected, witness, .. } = self;
+        let is_sound = report.damage.is_empty() && report.segments == 1 && witness.has_begun();
+        is_sound.then(|| witness.with_counts(expected, &report))
     }
 }
 

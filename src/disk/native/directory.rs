@@ -177,6 +177,10 @@ impl ReadDisk for NativeDisk {
             Err(error) => FileSystem { name: format!("unknown ({error})"), warning: None },
         }
     }
+
+    fn useful_threads(&self) -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
 }
 
 impl Disk for NativeDisk {

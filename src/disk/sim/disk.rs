@@ -89,6 +89,11 @@ impl ReadDisk for SimHandle {
     fn file_system(&self) -> FileSystem {
         FileSystem { name: "simulated".to_owned(), warning: None }
     }
+
+    /// One: what happens on this disk happens in the same order every time.
+    fn useful_threads(&self) -> usize {
+        1
+    }
 }
 
 impl Disk for SimHandle {
