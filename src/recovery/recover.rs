@@ -168,8 +168,8 @@ pub(crate) fn recover(disk: &dyn Disk, options: &RecoverOptions) -> Result<Recov
     let seen = observe(disk, options.known_durable_below, options.policy == RecoveryPolicy::TruncateCorrupt)?;
     let verdict = judge(&seen, options.policy)?;
     restore_length(&seen, &mut files)?;
-    let needs_healing = seen.at_end() != AtEnd::Zeros || verdict != Verdict::Clean;
-    let cut = if needs_healing { heal(disk, &seen, &mut |base| files.get(base))? } else { Cut::default() };
+    let is_in_order = verdict == Verdict::Clean;
+    let cut = if is_in_order { Cut::default() } else { heal(disk, &seen, &mut |base| files.get(base))? };
     remove_leftovers(disk, &seen)?;
     let end = end_after(&seen);
     let report = report(&seen, verdict, cut, start.elapsed());
