@@ -179,10 +179,6 @@ pub(super) fn closed_in_order(
         return Ok(None);
     }
     let mut bytes = [0; COMMIT_RECORD_BYTES];
-    let room = header.end() - mark.last_commit;
-    if room < COMMIT_RECORD_BYTES as u64 {
-        return Ok(None);
-    }
     segment.read(&mut bytes, mark.last_commit, Cache::Past)?;
     let Some((record, hash)) = CommitRecord::decode(&bytes, mark.last_commit, header.id) else {
         return Ok(None);
