@@ -236,8 +236,9 @@ pub(super) fn last_written(
 mod tests {
     use super::*;
     use crate::disk::Folder;
-    use crate::disk::sim::SimDisk;
+    use crate::disk::sim::{Failure, SimDisk};
     use crate::format::file_name;
+    use crate::format::record::{RecordKind, UnplacedHeader};
     use crate::position::JournalId;
 
     const ID: JournalId = JournalId([4; 16]);
@@ -255,6 +256,56 @@ mod tests {
 
     fn commit(number: u64, chain: Hash, durable_below: u64) -> CommitRecord {
         CommitRecord { clean: false, records: 0, bytes: 104, number, durable_below, chain }
+    }
+
+    /// A journal's first segment, of 4 MiB, with one commit of these records in it; `true` goes on in the next record.
+    fn segment_of(records: &[(&[u8], bool)], change: impl FnOnce(&mut Vec<u8>)) -> (SimDisk, SegmentFile) {
+        let header = SegmentHeader { id: ID, base: 0, capacity: 4 << 20, created: 0 };
+        let mut image = vec![0; COMMIT_RECORD_BYTES];
+        for (payload, continues) in records {
+            let kind = RecordKind::Payload { continues: *continues };
+            image.extend(UnplacedHeader::new(payload, kind).place(image.len() as u64, ID));
+            image.extend(*payload);
+        }
+        let record = CommitRecord {
+            records: u32::try_from(records.len()).unwrap(),
+            bytes: image.len() as u64,
+            ..commit(0, Chain::origin(ID), 0)
+        };
+        image.splice(..COMMIT_RECORD_BYTES, record.encode(0, ID).0);
+        change(&mut image);
+        let control = SimDisk::new(1);
+        let file = control.disk().create(Folder::Root, &file_name::segment(0)).unwrap();
+        file.allocate(header.position_of(header.end())).unwrap();
+        file.write_at(&header.encode(), 0).unwrap();
+        file.write_at(&image, header.position_of(0)).unwrap();
+        let segment = SegmentFile::open(&*control.disk().reader(), header).unwrap();
+        (control, segment)
+    }
+
+    #[test]
+    fn records_that_no_later_commit_vouches_for_are_told() {
+        let tail = scan(segment_of(&[(b"one", false)], |_| {}).1).unwrap();
+        assert_eq!((tail.end.unvouched, tail.records, tail.end.offset()), (true, 1, 147));
+    }
+
+    #[test]
+    fn only_records_of_whole_batches_count() {
+        let records: [(&[u8], bool); 4] = [(b"one", false), (b"a", true), (b"b", true), (b"c", false)];
+        let tail = scan(segment_of(&records, |image| *image.last_mut().unwrap() ^= 1).1).unwrap();
+        assert_eq!((tail.records, tail.kept_end(), tail.is_empty), (1, 147, false));
+        assert_eq!(tail.partial.map(|partial| partial.whole_records), Some(1));
+    }
+
+    #[test]
+    fn nothing_of_a_commit_is_kept_when_the_device_does_not_give_all_of_it() {
+        let large = vec![7; 2 * CHUNK_BYTES];
+        let (control, segment) = segment_of(&[(b"one", false), (&large, false)], |_| {});
+        // The first read gives the commit's beginning, the next one nothing.
+        control.fail_operation(2, 5, Failure::Once);
+        let tail = scan(segment).unwrap();
+        assert!(tail.unreadable.is_some() && tail.partial.is_none());
+        assert_eq!(tail.kept_end(), 0);
     }
 
     #[test]
