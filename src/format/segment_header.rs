@@ -181,6 +181,31 @@ mod tests {
     }
 
     #[test]
+    fn what_must_be_zero_and_is_not_is_damage_though_the_checksum_fits() {
+        for position in [RESERVED.start, RESERVED.end - 1, ZEROS.start, ZEROS.end - 1] {
+            let mut bytes = example().encode();
+            bytes[position] = 1;
+            let crc = crc32c::crc32c(&bytes[..CRC.start]);
+            bytes[CRC].copy_from_slice(&crc.to_le_bytes());
+            assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Damaged), "a byte at {position}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_makes_no_sense_is_damage() {
+        let half = (u64::MAX / 2 + 1) - 65_536;
+        let sound = SegmentHeader { base: half - 65_536, ..example() };
+        assert_eq!(SegmentHeader::decode(&sound.encode()), Ok(sound));
+        for (base, capacity) in
+            [(8192, 0), (8192, 4097), (8193, 65_536), (half, 65_536), (8192, u64::MAX - 4095)]
+        {
+            let header = SegmentHeader { base, capacity, ..example() };
+            let decoded = SegmentHeader::decode(&header.encode());
+            assert_eq!(decoded, Err(HeaderError::Damaged), "{capacity} bytes at {base}");
+        }
+    }
+
+    #[test]
     fn a_base_near_the_end_of_the_address_space_is_refused_not_wrapped() {
         let header = SegmentHeader { base: u64::MAX - 4095, ..example() };
         assert_eq!(SegmentHeader::decode(&header.encode()), Err(HeaderError::Damaged));

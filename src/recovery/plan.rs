@@ -120,6 +120,12 @@ mod tests {
     }
 
     #[test]
+    fn policies_have_the_names_that_the_tool_takes() {
+        let names = [TolerateTornTail, TruncateCorrupt, Strict].map(|policy| policy.to_string());
+        assert_eq!(names, ["tolerate-torn-tail", "truncate-corrupt", "strict"]);
+    }
+
+    #[test]
     fn nothing_acknowledged_is_cut_without_being_told_to() {
         for at_end in [Zeros, Failing, Unreadable] {
             for policy in [TolerateTornTail, Strict] {

@@ -174,3 +174,119 @@ fn a_commit_record_that_was_rewritten_with_its_checksum_but_not_its_hash_is_bad(
     assert!(matches!(steps(scan(), &image).0[0], Step::Commit { .. }), "the checksum fits");
     assert_eq!(steps(scan().check_hash(true), &image).0[0], Step::Bad(CorruptionKind::Hash));
 }
+
+#[test]
+fn a_segment_ends_where_nothing_fits_any_more() {
+    let between = |room: u64| Scan::at_commit(ID, 8192 - room, 8192, None).step(&[]);
+    assert_eq!(between(103), Step::SegmentEnd);
+    assert_eq!(between(104), Step::Need(COMMIT_RECORD_BYTES));
+    let inside = |room: u64| Scan::at_record(ID, 8192 - room, 8192).step(&[]);
+    assert_eq!(inside(39), Step::SegmentEnd);
+    assert_eq!(inside(40), Step::Need(RECORD_HEADER_BYTES));
+}
+
+#[test]
+fn a_head_that_claims_more_than_a_commit_record_is_said_to_be_too_long() {
+    let mut image = vec![0; 8192];
+    image[0] = 65;
+    let (found, _) = steps(Scan::at_commit(ID, 0, 8192, None), &image);
+    assert_eq!(found, [Step::Bad(CorruptionKind::Length { found: 65, max: 64 })]);
+    image[0] = 64;
+    let (found, _) = steps(Scan::at_commit(ID, 0, 8192, None), &image);
+    assert!(matches!(found[..], [Step::Bad(CorruptionKind::Checksum { .. })]), "{found:?}");
+}
+
+/// The first step over a commit record at 4096 of a segment that ends at 8192.
+fn judged(record: CommitRecord, expected: Option<Expected>) -> Step {
+    Scan::at_commit(ID, 4096, 8192, expected).step(&record.encode(4096, ID).0)
+}
+
+#[test]
+fn a_commit_record_that_contradicts_its_place_says_in_what() {
+    let place = Expected { number: 7, chain: Hash([7; 32]), durable_below: 4096 };
+    let sound = CommitRecord {
+        clean: false,
+        records: 2,
+        bytes: 184,
+        number: 7,
+        durable_below: 4096,
+        chain: Hash([7; 32]),
+    };
+    let is_sound = |record| matches!(judged(record, Some(place)), Step::Commit { offset: 4096, .. });
+    assert!(is_sound(sound) && is_sound(CommitRecord { bytes: 4096, ..sound }));
+    let bad = |field, found, expected| Step::Bad(CorruptionKind::Sequence { field, found, expected });
+    for bytes in [183, 4097] {
+        let record = CommitRecord { bytes, ..sound };
+        assert_eq!(judged(record, Some(place)), bad("length", bytes, 4096));
+    }
+    let later = CommitRecord { durable_below: 4097, ..sound };
+    assert_eq!(judged(later, None), bad("durable end", 4097, 4096));
+    let earlier = CommitRecord { durable_below: 4095, ..sound };
+    assert!(matches!(judged(earlier, None), Step::Commit { .. }));
+    assert_eq!(judged(earlier, Some(place)), bad("durable end", 4095, 4096));
+    let other = CommitRecord { number: 8, ..sound };
+    assert_eq!(judged(other, Some(place)), bad("number", 8, 7));
+    let other = CommitRecord { chain: Hash([8; 32]), ..sound };
+    assert_eq!(judged(other, Some(place)), Step::Bad(CorruptionKind::Chain));
+}
+
+#[test]
+fn a_record_that_is_longer_than_its_commit_is_bad() {
+    let mut image = commit(0, origin(), &[(&[1; 100], false), (&[2; 100], false)], None);
+    let mut record = CommitRecord::decode(&image, 0, ID).unwrap().0;
+    record.bytes -= 1;
+    image.splice(..COMMIT_RECORD_BYTES, record.encode(0, ID).0);
+    let (found, _) = steps(Scan::at_commit(ID, 0, 8192, None), &image);
+    assert_eq!(found.last(), Some(&Step::Bad(CorruptionKind::Length { found: 100, max: 99 })));
+}
+
+#[test]
+fn a_last_record_that_goes_on_and_a_control_record_in_a_commit_are_bad() {
+    for records in [1, 2, 3] {
+        let payloads = vec![(&b"x"[..], true); records];
+        let (found, scan) = steps(Scan::at_commit(ID, 0, 8192, None), &commit(0, origin(), &payloads, None));
+        assert_eq!(found.last(), Some(&Step::Bad(CorruptionKind::Kind)), "{records} records");
+        assert_eq!(scan.open_commit().map(|commit| commit.records_seen as usize), Some(records - 1));
+    }
+    let mut image = commit(0, origin(), &[(b"x", false)], None);
+    let control = UnplacedHeader::new(b"x", RecordKind::Control).place(COMMIT_RECORD_BYTES as u64, ID);
+    image.splice(COMMIT_RECORD_BYTES..COMMIT_RECORD_BYTES + RECORD_HEADER_BYTES, control);
+    let (found, _) = steps(Scan::at_commit(ID, 0, 8192, None), &image);
+    assert_eq!(found.last(), Some(&Step::Bad(CorruptionKind::Kind)));
+}
+
+#[test]
+fn padding_of_a_block_or_more_is_a_wrong_length() {
+    let records = COMMIT_RECORD_BYTES as u64 + 41;
+    for padding in [4095, 4096] {
+        let bytes = records + padding;
+        let image = commit(0, origin(), &[(b"a", false)], Some(bytes));
+        let (found, _) = steps(Scan::at_commit(ID, 0, 1 << 20, None), &image);
+        let wrong = Step::Bad(CorruptionKind::Sequence { field: "length", found: bytes, expected: records });
+        assert_eq!(found.contains(&wrong), padding == 4096, "{found:?}");
+        assert_eq!(found.contains(&Step::CommitEnd { end: bytes }), padding == 4095);
+    }
+}
+
+#[test]
+fn a_scan_tells_what_it_knows_of_the_commit_it_is_in() {
+    let image = two_commits();
+    let mut scan = Scan::at_record(ID, COMMIT_RECORD_BYTES as u64, 8192);
+    assert!(scan.is_unknown() && scan.open_commit().is_none());
+    assert!(matches!(scan.step(&image[COMMIT_RECORD_BYTES..]), Step::Record { .. }));
+    assert!(scan.is_unknown());
+    let mut scan = Scan::at_commit(ID, 0, 8192, None);
+    assert!(!scan.is_unknown());
+    for complete in [false, false, false, true] {
+        let at = scan.offset() as usize;
+        assert!(matches!(scan.step(&image[at..]), Step::Commit { .. } | Step::Record { .. }));
+        assert_eq!(scan.open_commit().map(OpenCommit::is_complete), Some(complete));
+        assert!(!scan.is_unknown());
+    }
+}
+
+#[test]
+fn zeros_up_to_the_segments_end_are_no_padding() {
+    let step = Scan::at_record(ID, 8192 - 200, 8192).step(&[0; 200]);
+    assert!(matches!(step, Step::Bad(CorruptionKind::Checksum { .. })), "{step:?}");
+}
