@@ -145,6 +145,93 @@ fn a_link_a_pipe_or_a_folder_under_a_segments_name() {
 }
 
 #[test]
+fn a_segment_with_two_names_is_not_written() {
+    let (_keep, directory, _) = journal();
+    let last = common::segments(&directory).pop().expect("a segment");
+    std::fs::hard_link(&last, directory.with_file_name("elsewhere")).expect("a link");
+    let before = common::fingerprint(&directory);
+    let refused = JournalWriter::open(&directory, options()).map(drop);
+    assert!(matches!(refused, Err(Error::ForeignFile { .. })), "{refused:?}");
+    assert_eq!(common::fingerprint(&directory), before);
+}
+
+#[test]
+fn salvage_of_what_is_no_journal_and_past_a_header_that_is_gone() {
+    let (_keep, directory, receipts) = journal();
+    let empty = directory.with_file_name("empty");
+    std::fs::create_dir(&empty).expect("a folder");
+    assert!(matches!(ringwal::Salvage::open(&empty), Err(Error::NotAJournal { .. })));
+    let second = common::segments(&directory).swap_remove(1);
+    overwrite(&second, 0, &[0xFF; 4096]);
+    let mut salvage = ringwal::Salvage::open(&directory).expect("segments");
+    let (mut records, mut unusable) = (0, 0);
+    while let Some(found) = salvage.next_item().expect("readable files") {
+        match found {
+            ringwal::Salvaged::Record { .. } => records += 1,
+            ringwal::Salvaged::Unusable { .. } => unusable += 1,
+            _ => {}
+        }
+    }
+    assert_eq!(unusable, 1);
+    assert!(records >= receipts.len() - 7 && records < receipts.len(), "{records}");
+}
+
+#[test]
+fn who_only_reads_changes_no_cursor() {
+    let (_keep, directory, receipts) = journal();
+    Cursors::open(&directory)
+        .and_then(|cursors| cursors.set("c", receipts[3].offset, CursorKind::Pinned))
+        .expect("a cursor");
+    let before = common::fingerprint(&directory);
+    let cursors = Cursors::open_read(&directory).expect("cursors");
+    assert_eq!(cursors.get("c").expect("a cursor").map(|cursor| cursor.offset), Some(receipts[3].offset));
+    for refused in [cursors.set("c", receipts[4].offset, CursorKind::Pinned), cursors.remove("c")] {
+        let Err(Error::Io { source, .. }) = &refused else { panic!("{refused:?}") };
+        assert_eq!(source.kind(), std::io::ErrorKind::PermissionDenied);
+    }
+    assert_eq!(common::fingerprint(&directory), before);
+}
+
+#[test]
+fn what_a_sealed_segment_left_unused_holds_no_record() {
+    let (_keep, directory, receipts) = journal();
+    let reader = JournalReader::open(&directory).expect("a reader");
+    let next = receipts.iter().find(|receipt| receipt.offset.get() > 61_440).expect("a second segment");
+    let last = receipts.iter().rev().find(|receipt| receipt.offset < next.offset).expect("a record before");
+    let unused = last.offset.get() + 40 + 9000;
+    assert!(unused < 61_440 - 1000);
+    for offset in [unused, unused + 1, 61_439] {
+        let read = reader.read(Offset::new(offset));
+        assert!(matches!(read, Err(Error::NotARecord { .. })), "{offset}: {read:?}");
+    }
+}
+
+#[test]
+fn a_floor_without_segments_is_no_place_for_a_new_journal() {
+    let (_keep, directory, receipts) = journal();
+    let cursors = Cursors::open(&directory).expect("cursors");
+    cursors.set("c", receipts[20].offset, CursorKind::Pinned).expect("a cursor");
+    ringwal::cleanup_directory(&directory, &options()).expect("a cleanup");
+    for segment in common::segments(&directory) {
+        std::fs::remove_file(segment).expect("a segment");
+    }
+    std::fs::remove_file(directory.join("watermark")).expect("the watermark");
+    let before = common::fingerprint(&directory);
+    let refused = JournalWriter::open(&directory, options()).map(drop);
+    assert!(matches!(refused, Err(Error::MissingSegment { base, .. }) if base > Offset::ZERO), "{refused:?}");
+    assert_eq!(common::fingerprint(&directory), before);
+}
+
+#[test]
+fn a_receipt_of_another_payload_is_not_good() {
+    let (_keep, directory, receipts) = journal();
+    let reader = JournalReader::open(&directory).expect("a reader");
+    let forged = ringwal::Receipt::new(receipts[2].offset, receipts[3].hash);
+    let Err(Error::Corrupt(corruption)) = reader.check_receipt(&forged) else { panic!("taken for good") };
+    assert_eq!(corruption.range.start, receipts[2].offset);
+}
+
+#[test]
 fn a_newer_version_is_its_own_error() {
     let (_keep, directory, _) = journal();
     let path = &common::segments(&directory)[0];

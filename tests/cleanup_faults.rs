@@ -2,6 +2,8 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::print_stdout, reason = "tests report figures")]
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use ringwal::sim::{Failure, SimDisk};
 use ringwal::{CursorKind, Error, JournalWriter, Offset, Options};
 
@@ -132,4 +134,37 @@ fn cleanup_goes_by_cursors_that_are_durable() {
         }
     }
     assert!(cleaned > 1, "no cleanup met a cursor that was not durable");
+}
+
+#[test]
+fn an_age_gives_up_old_segments_and_a_clock_that_goes_back_none() {
+    const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+    let disk = SimDisk::new(1);
+    let start = UNIX_EPOCH + 100 * DAY;
+    disk.set_clock(start);
+    let mut writer = JournalWriter::open_simulated(&disk, options().retention_age(Some(DAY))).expect("new");
+    let fill = |writer: &mut JournalWriter| {
+        let before = writer.stats().rotations;
+        while writer.stats().rotations < before + 2 {
+            writer.append(&[7; 12_000]).expect("an append");
+        }
+    };
+    fill(&mut writer);
+    disk.set_clock(start - 50 * DAY);
+    assert_eq!(writer.cleanup().expect("a cleanup").segments_removed, 0, "the clock went back");
+    disk.set_clock(start + DAY / 2);
+    assert_eq!(writer.cleanup().expect("a cleanup").segments_removed, 0, "none is a day old");
+    fill(&mut writer);
+    disk.set_clock(start + DAY + DAY / 4);
+    let report = writer.cleanup().expect("a cleanup");
+    assert!((1..=2).contains(&report.segments_removed), "only the older ones: {report:?}");
+    // A cursor holds them, whatever their age.
+    writer.cursors().expect("cursors").set("slow", report.floor, CursorKind::Pinned).expect("a cursor");
+    disk.set_clock(start + 1000 * DAY);
+    assert_eq!(writer.cleanup().expect("a cleanup").segments_removed, 0);
+    writer.cursors().expect("cursors").remove("slow").expect("removed");
+    disk.fail_operation(1, EIO, Failure::Forever);
+    assert!(matches!(writer.cleanup(), Err(Error::Io { .. })));
+    disk.clear_faults();
+    assert!(writer.cleanup().expect("a cleanup").segments_removed > 0);
 }

@@ -131,3 +131,39 @@ fn segments_set_aside_twice_do_not_replace_each_other() {
     assert_eq!(kept("00000000000000122880.seg"), images[0]);
     assert_eq!(kept("00000000000000122880.seg.1"), images[1]);
 }
+
+#[test]
+fn a_sealed_segment_that_is_full_to_its_last_byte_is_checked_to_its_end() {
+    let (_keep, journal) = common::journal_directory();
+    let mut writer = JournalWriter::open(&journal, options()).expect("a new journal");
+    writer.append(&[7; 61_440 - 104 - 40]).expect("an append that fills the segment");
+    writer.append(b"in the next one").expect("an append");
+    writer.close().expect("a close");
+    let report = ringwal::recover_file(journal.join(FIRST), RecoveryPolicy::Strict).expect("sound");
+    assert_eq!((report.records_kept, report.bytes_kept), (1, 61_440));
+    put(&journal.join(FIRST), b"X", HEADER_BYTES + 61_439);
+    let damaged = ringwal::recover_file(journal.join(FIRST), RecoveryPolicy::Strict);
+    assert!(matches!(damaged, Err(Error::Corrupt(_))), "{damaged:?}");
+}
+
+#[test]
+fn only_what_this_crate_left_unfinished_is_removed() {
+    let (_keep, journal) = common::journal_directory();
+    let mut writer = JournalWriter::open(&journal, options()).expect("a new journal");
+    let first = writer.append(b"first").expect("an append").offset;
+    writer.cursors().expect("cursors").set("reader", first, CursorKind::Pinned).expect("a cursor");
+    writer.close().expect("a close");
+    std::fs::create_dir(journal.join("cut")).expect("a folder");
+    let ours =
+        ["floor.tmp", "00000000000000061440.seg.tmp", "cursors/reader.tmp", "cut/00000000000000000000-7.tmp"];
+    let foreign = ["notes.tmp", "cursors/Notes.tmp", "cut/notes.tmp", "cut/7.txt"];
+    for name in ours.into_iter().chain(foreign) {
+        put(&journal.join(name), b"left", 0);
+    }
+    recover_directory(&journal, RecoveryPolicy::Strict).expect("in order");
+    for (names, is_there) in [(ours, false), (foreign, true)] {
+        for name in names {
+            assert_eq!(journal.join(name).exists(), is_there, "{name}");
+        }
+    }
+}

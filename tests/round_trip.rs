@@ -6,6 +6,8 @@
     reason = "tests report figures, and count small things"
 )]
 
+use std::time::Duration;
+
 use ringwal::{Backend, Error, Journal, JournalReader, JournalWriter, Offset, Options, Packing};
 
 fn journal_directory() -> (tempfile::TempDir, std::path::PathBuf) {
@@ -60,6 +62,41 @@ fn text_and_binary_come_back_byte_for_byte_with_every_back_end_and_packing() {
             assert_eq!(report.records, receipts.len() as u64);
         }
     }
+}
+
+#[test]
+fn batches_of_many_records_and_their_tickets() {
+    let (_keep, directory) = journal_directory();
+    let options = Options::new().segment_bytes(1 << 20).idle_commit(None);
+    let journal = Journal::open(&directory, options).expect("a new journal");
+    let mut payload = Vec::new();
+    for round in 0..20 {
+        let batch: Vec<Vec<u8>> = (0..round % 5).map(|part| vec![round as u8; 100 * part]).collect();
+        let receipts = journal.append_batch(&batch).expect("a batch");
+        assert_eq!(receipts.len(), batch.len());
+        for (receipt, expected) in receipts.iter().zip(&batch) {
+            assert_eq!(journal.read_into(receipt.offset, &mut payload).expect("a read"), receipt.hash);
+            assert_eq!(&payload, expected);
+        }
+        let ticket = journal.submit(b"alone".as_slice()).expect("a ticket");
+        let receipt = ticket.wait_timeout(Duration::from_secs(60)).expect("an answer").expect("in time");
+        assert_eq!((receipt.hash, ticket.try_wait().expect("an answer")), (ticket.hash(), Some(receipt)));
+        assert!(format!("{ticket:?}").contains("answer"));
+    }
+}
+
+#[test]
+fn a_commit_that_lingers_takes_what_comes_meanwhile() {
+    let (_keep, directory) = journal_directory();
+    let options = Options::new().segment_bytes(1 << 20).linger(Duration::from_secs(1)).idle_commit(None);
+    let journal = Journal::open(&directory, options).expect("a new journal");
+    let before = journal.stats().commits;
+    let tickets: Vec<_> = (0..50_u8).map(|byte| journal.submit(vec![byte; 10]).expect("a ticket")).collect();
+    for (byte, ticket) in tickets.into_iter().enumerate() {
+        let receipt = ticket.wait().expect("a receipt");
+        assert_eq!(journal.read(receipt.offset).expect("a read").payload, [byte as u8; 10]);
+    }
+    assert_eq!(journal.stats().commits - before, 1);
 }
 
 #[test]

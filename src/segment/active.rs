@@ -154,3 +154,86 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
     )
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::Folder;
+    use crate::disk::sim::{Failure, SimDisk};
+    use crate::position::JournalId;
+
+    const STEPS: u64 = 3;
+    const EIO: i32 = 5;
+    const ENOSPC: i32 = 28;
+    const EDQUOT: i32 = 122;
+
+    /// A segment of so many steps, its first one written; space is reserved or not.
+    fn segment(reserved: bool) -> (SimDisk, WritableSegment) {
+        let sim = SimDisk::new(1);
+        let capacity = STEPS * AHEAD_STEP_BYTES;
+        let whole = usize::try_from(SEGMENT_HEADER_BYTES as u64 + capacity).unwrap();
+        sim.set_content("a", vec![0; whole]);
+        let file = sim.disk().open_write(Folder::Root, "a").unwrap();
+        let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity, created: 0 };
+        let below = SEGMENT_HEADER_BYTES as u64 + AHEAD_STEP_BYTES;
+        (sim, WritableSegment::new("a".into(), header, file, reserved, below))
+    }
+
+    #[test]
+    fn zeros_ahead_that_the_disk_does_not_take_can_be_tried_again() {
+        for (errno, is_full) in [(ENOSPC, true), (EDQUOT, true), (EIO, false)] {
+            let (sim, segment) = segment(false);
+            let below = segment.written_below();
+            sim.fail_operation(1, errno, Failure::Once);
+            match segment.grant(below + 1).unwrap_err() {
+                PrepareError::Full(_) => assert!(is_full),
+                PrepareError::Refused(_) => assert!(!is_full),
+                PrepareError::Doubtful(error) => panic!("nothing is in doubt: {error}"),
+            }
+            assert!(segment.failure().is_none());
+            assert_eq!(segment.written_below(), below);
+            segment.grant(below + 1).unwrap();
+            assert_eq!(segment.written_below(), below + AHEAD_STEP_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_failed_flush_of_zeros_ahead_is_final_for_the_file() {
+        let (sim, segment) = segment(false);
+        let end = segment.file_end();
+        // The zeros are the first operation, their flush is the second.
+        sim.fail_operation(2, EIO, Failure::Once);
+        assert!(matches!(segment.write_step(end), Err(PrepareError::Doubtful(_))));
+        let first = segment.failure().unwrap().to_string();
+        let before = sim.operations();
+        let Err(PrepareError::Doubtful(again)) = segment.grant(end) else { panic!("granted") };
+        assert_eq!(again.to_string(), first);
+        assert!(!segment.write_step(end).unwrap());
+        assert_eq!(sim.operations(), before, "the file is left alone");
+    }
+
+    #[test]
+    fn a_writer_that_overtakes_the_zeros_in_reserved_space_does_not_wait_for_them() {
+        let (sim, segment) = segment(true);
+        let before = sim.operations();
+        let granted = segment.written_below() + 5000;
+        segment.grant(granted).unwrap();
+        assert_eq!((segment.written_below(), sim.operations()), (granted, before));
+        // The block that the grant ends in belongs to the committer; zeros begin behind it.
+        assert!(segment.write_step(segment.file_end()).unwrap());
+        assert_eq!(segment.written_below(), block_ceiling(granted) + AHEAD_STEP_BYTES);
+    }
+
+    #[test]
+    fn a_step_that_panics_keeps_nobody_waiting() {
+        let (_sim, segment) = segment(false);
+        segment.lock().busy = true;
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let _step = BusyStep(&segment);
+            panic!("half-way");
+        }));
+        assert!(panicked.is_err());
+        assert!(matches!(segment.grant(segment.file_end()), Err(PrepareError::Doubtful(_))));
+    }
+}

@@ -120,6 +120,29 @@ fn a_commit_with_another_number_or_chain_than_expected_is_bad() {
 }
 
 #[test]
+fn a_commit_that_vouches_for_another_end_than_where_it_begins_is_bad() {
+    // It speaks for itself, or for less than its predecessor made durable.
+    let at = 4096;
+    for (vouched, expected) in [(at + 1, None), (0, Some(origin_at(at)))] {
+        let mut image = vec![0; 4096];
+        image.extend(commit(at, origin_at(vouched), &[(b"a", false)], None));
+        let (found, _) = steps(Scan::at_commit(ID, at, 1 << 20, expected), &image);
+        let Step::Bad(CorruptionKind::Sequence { field, .. }) = found[0] else { panic!("{found:?}") };
+        assert_eq!(field, "durable end");
+    }
+}
+
+#[test]
+fn a_commit_that_claims_a_block_more_than_its_records_is_bad_behind_them() {
+    let bytes = COMMIT_RECORD_BYTES as u64 + 41 + CAPACITY_UNIT;
+    let image = commit(0, origin(), &[(b"a", false)], Some(bytes));
+    let (found, _) = steps(Scan::at_commit(ID, 0, 1 << 20, None), &image);
+    let expected = bytes - CAPACITY_UNIT;
+    let claimed = CorruptionKind::Sequence { field: "length", found: bytes, expected };
+    assert_eq!(found.last(), Some(&Step::Bad(claimed)));
+}
+
+#[test]
 fn padding_must_be_zero_and_a_scan_begun_inside_steps_over_it() {
     let mut image = commit(0, origin(), &[(b"a", false)], Some(4096));
     image.extend(commit(4096, origin(), &[], None));
@@ -289,4 +312,17 @@ fn a_scan_tells_what_it_knows_of_the_commit_it_is_in() {
 fn zeros_up_to_the_segments_end_are_no_padding() {
     let step = Scan::at_record(ID, 8192 - 200, 8192).step(&[0; 200]);
     assert!(matches!(step, Step::Bad(CorruptionKind::Checksum { .. })), "{step:?}");
+}
+
+#[test]
+fn a_record_whose_checksum_fits_and_whose_hash_does_not_is_bad() {
+    let mut image = commit(0, origin(), &[(b"a", false)], None);
+    let at = COMMIT_RECORD_BYTES;
+    image[at + 9] ^= 1;
+    let place = [&(at as u64).to_le_bytes()[..], &ID.0].concat();
+    let checked = [&image[at..at + 4], &image[at + 8..at + 41], &place].concat();
+    image[at + 4..at + 8].copy_from_slice(&crc32c::crc32c(&checked).to_le_bytes());
+    let scan = || Scan::at_commit(ID, 0, 8192, None);
+    assert!(matches!(steps(scan(), &image).0[1], Step::Record { .. }), "the checksum fits");
+    assert_eq!(steps(scan().check_hash(true), &image).0[1], Step::Bad(CorruptionKind::Hash));
 }
