@@ -101,6 +101,14 @@ impl LogWriter for SimWriter {
             meanwhile();
             return Ok(Durable::after_flush());
         }
+        if cfg!(ringwal_zoo = "flush_together_with_the_write") {
+            // Told of both at once, the device does the flush before the write's last block.
+            self.write(file, position, bytes - BLOCK_BYTES)?;
+            self.flush(file, position, bytes)?;
+            self.write(file, position, bytes)?;
+            meanwhile();
+            return Ok(Durable::after_flush());
+        }
         let written = self.write(file, position, bytes);
         // Between the two: what the caller does here must not take the write for durable. The disk is not held.
         meanwhile();
