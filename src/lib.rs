@@ -55,6 +55,8 @@ pub mod sim {
     pub mod parse {
         #[cfg(feature = "audit")]
         pub use crate::simulator::parse::decode_audit_bytes;
+        #[cfg(feature = "store")]
+        pub use crate::simulator::parse::decode_batch_bytes;
         pub use crate::simulator::parse::{decode_everything, open_with_state_files};
     }
 

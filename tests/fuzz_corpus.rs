@@ -54,6 +54,12 @@ fn the_corpus_of_audit_bytes_is_survived() {
     replay("audit_bytes", ringwal::sim::parse::decode_audit_bytes);
 }
 
+#[cfg(all(feature = "store", feature = "sim"))]
+#[test]
+fn the_corpus_of_batch_bytes_is_survived() {
+    replay("batch_bytes", ringwal::sim::parse::decode_batch_bytes);
+}
+
 #[test]
 fn the_corpus_of_recover_forged_is_survived() {
     replay("recover_forged", forge::recover_forged_directory);

@@ -117,6 +117,19 @@ pub fn decode_audit_bytes(bytes: &[u8]) {
     }
 }
 
+/// Decodes the bytes as the write batch of a store: as they are, and behind the magic and a count that the first byte says.
+///
+/// # Panics
+/// When something is accepted that does not come back.
+#[cfg(feature = "store")]
+pub fn decode_batch_bytes(bytes: &[u8]) {
+    crate::store::decode_any_batch(bytes);
+    if let Some((count, operations)) = bytes.split_first() {
+        let head = [*b"rwb\x01", u32::from(*count).to_le_bytes()].concat();
+        crate::store::decode_any_batch(&[&head[..], operations].concat());
+    }
+}
+
 /// Opens a sound journal beside which stand the given state files: the first byte of each piece says which, the next how
 /// long it is. Whatever they say, no record goes for them without a word.
 ///

@@ -14,6 +14,8 @@ mod range;
 
 pub use batch::{BatchOp, WriteBatch};
 pub use error::{StoreError, StoreResult};
+#[cfg(feature = "sim")]
+pub(crate) use hybrid::decode_any as decode_any_batch;
 pub use hybrid::{HybridOptions, HybridReader, HybridStore};
 pub use journaled::JournaledStore;
 pub use kv::{Entry, KvStore, Scan, Written};

@@ -148,6 +148,20 @@ pub(super) fn decode(payload: &[u8]) -> Option<WriteBatch> {
     Some(batch)
 }
 
+/// Decodes any bytes, for fuzzers.
+///
+/// # Panics
+/// When something is accepted that does not come back.
+#[cfg(feature = "sim")]
+pub(crate) fn decode_any(bytes: &[u8]) {
+    let Some(batch) = decode(bytes) else {
+        assert!(places(bytes).is_none(), "places in what is no batch");
+        return;
+    };
+    assert_eq!(places(bytes).map(Iterator::count), Some(batch.len()), "an operation for each place");
+    assert_eq!(encode(&batch), bytes, "a batch comes back as another one");
+}
+
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     let field = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_le_bytes(field.try_into().ok()?))

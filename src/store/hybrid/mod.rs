@@ -16,6 +16,8 @@ mod table;
 mod view;
 mod write;
 
+#[cfg(feature = "sim")]
+pub(crate) use batch_record::decode_any;
 pub use options::HybridOptions;
 pub use reader::HybridReader;
 pub use store::HybridStore;
