@@ -6,6 +6,7 @@
 mod batch_record;
 mod checkpoint;
 mod core;
+mod head;
 mod index;
 mod memory;
 mod open;

@@ -1,6 +1,7 @@
 //! The table against the standard library's map.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use super::*;
 use crate::store::WriteBatch;
@@ -14,6 +15,10 @@ impl Numbers {
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         self.0 % limit
+    }
+
+    fn place(&mut self, limit: usize) -> usize {
+        usize::try_from(self.below(limit as u64)).expect("below a usize")
     }
 }
 
@@ -62,9 +67,12 @@ fn bound(numbers: &mut Numbers, key: &[u8]) -> Bound<Vec<u8>> {
     }
 }
 
+/// Longer than what a node holds of it.
+const SHARED: &str = "0000000000111111111122222222223333333333444444444455555555556666666666";
+
 #[test]
 fn a_table_is_the_standard_map_and_copies_stay_as_they_were() {
-    for seed in 1..6 {
+    for seed in 1..7 {
         let mut numbers = Numbers(seed * 7919);
         let (mut table, mut model) = (Table::new(), Model::new());
         let mut copies: Vec<(Table, Model)> = vec![(table.clone(), model.clone())];
@@ -73,7 +81,15 @@ fn a_table_is_the_standard_map_and_copies_stay_as_they_were() {
                 // In order, from behind, and any.
                 1 => format!("{origin:06}"),
                 2 => format!("{:06}", 100_000 - origin),
-                _ => format!("{:05}", numbers.below(3000)),
+                // Nodes without a shared beginning, with one, and with more of it than they hold.
+                3 => format!("{:05}", numbers.below(3000)),
+                4 => format!("{}{:05}", &SHARED[..numbers.place(3) * 30], numbers.below(3000)),
+                5 => format!("{SHARED}{:05}", numbers.below(3000)),
+                // Keys that begin others, with zeros behind.
+                _ => {
+                    ["a", "ab"][numbers.place(2)].repeat(1 + numbers.place(30))
+                        + &"\0".repeat(numbers.place(12))
+                }
             };
             let value = (numbers.below(5) != 0).then(|| origin.to_string().into_bytes());
             table.put(version(key.as_bytes(), value.as_deref(), origin));
@@ -96,10 +112,24 @@ fn a_table_is_the_standard_map_and_copies_stay_as_they_were() {
                     expected(model, &KeyRange::all(), direction)
                 );
             }
+            let keys: Vec<_> = model.keys().collect();
             for _ in 0..300 {
-                let (low, high) =
-                    (format!("{:05}", numbers.below(3000)), format!("{:05}", numbers.below(3000)));
-                let (low, high) = (bound(&mut numbers, low.as_bytes()), bound(&mut numbers, high.as_bytes()));
+                // Some that are there, some beside them, some shorter or longer, some anywhere.
+                let mut any = || match (numbers.below(4), keys.len()) {
+                    (0, _) | (_, 0) => format!("{:05}", numbers.below(3000)).into_bytes(),
+                    (kind, count) => {
+                        let mut key = keys[numbers.place(count)].clone();
+                        match kind {
+                            1 => {}
+                            2 => key.push(0),
+                            _ => key.truncate(1 + numbers.place(key.len())),
+                        }
+                        key
+                    }
+                };
+                let (low, high) = (any(), any());
+                assert_eq!(table.get(&low).is_some(), model.contains_key(&low), "{low:?}");
+                let (low, high) = (bound(&mut numbers, &low), bound(&mut numbers, &high));
                 let range = KeyRange::new(low.as_ref().map(Vec::as_slice), high.as_ref().map(Vec::as_slice));
                 for direction in [Direction::Forward, Direction::Reverse] {
                     let found = if range.is_empty() { Vec::new() } else { seen(table, &range, direction) };
