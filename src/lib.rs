@@ -41,8 +41,8 @@ pub use recovery::{
 pub use segment::manager::{SegmentInfo, SegmentManager};
 #[cfg(feature = "store")]
 pub use store::{
-    BatchOp, Direction, Entry, HybridOptions, HybridReader, HybridStore, JournaledStore, KeyRange, KvStore,
-    MemStore, Scan, StoreError, StoreResult, WriteBatch, Written,
+    BatchOp, Direction, Entry, EntryRef, HybridOptions, HybridReader, HybridStore, JournaledStore, KeyRange,
+    KvStore, MemStore, Scan, StoreError, StoreResult, WriteBatch, Written,
 };
 
 /// The simulated disk of ringwal's own tests; outside the semver promise.

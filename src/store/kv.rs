@@ -3,6 +3,7 @@
 use super::batch::WriteBatch;
 use super::error::StoreResult;
 use super::range::{Direction, KeyRange};
+use super::scan::Scan;
 use crate::journal::Receipt;
 
 /// The longest key, in bytes.
@@ -39,30 +40,6 @@ impl Written {
     #[must_use]
     pub const fn new(receipt: Option<Receipt>) -> Self {
         Self { receipt }
-    }
-}
-
-/// The entries that a scan found, in its direction, as they were at one moment. An error ends it.
-pub struct Scan<'a>(Box<dyn Iterator<Item = StoreResult<Entry>> + Send + 'a>);
-
-impl<'a> Scan<'a> {
-    /// A scan over what an iterator gives; for those who write a store of their own.
-    pub fn new(entries: impl Iterator<Item = StoreResult<Entry>> + Send + 'a) -> Self {
-        Self(Box::new(entries))
-    }
-}
-
-impl Iterator for Scan<'_> {
-    type Item = StoreResult<Entry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next()
-    }
-}
-
-impl std::fmt::Debug for Scan<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Scan").finish_non_exhaustive()
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::{PoisonError, RwLock};
 
 use super::batch::{BatchOp, WriteBatch};
 use super::error::StoreResult;
-use super::kv::{Entry, KvStore, Scan, Written};
+use super::kv::{Entry, KvStore, Written};
 use super::range::{Direction, KeyRange};
+use super::scan::Scan;
 
 /// A store in memory: everything is gone with the process. A scan copies what it gives before it returns.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ impl KvStore for MemStore {
 
     fn scan(&self, range: KeyRange, direction: Direction, limit: usize) -> StoreResult<Scan<'_>> {
         if range.is_empty() {
-            return Ok(Scan::new(std::iter::empty()));
+            return Ok(Scan::empty());
         }
         let entries = self.entries.read().unwrap_or_else(PoisonError::into_inner);
         let in_range = entries.range::<[u8], _>((range.lower(), range.upper()));

@@ -11,6 +11,7 @@ mod kv;
 mod mem;
 mod pointers;
 mod range;
+mod scan;
 
 pub use batch::{BatchOp, WriteBatch};
 pub use error::{StoreError, StoreResult};
@@ -18,6 +19,7 @@ pub use error::{StoreError, StoreResult};
 pub(crate) use hybrid::decode_any as decode_any_batch;
 pub use hybrid::{HybridOptions, HybridReader, HybridStore};
 pub use journaled::JournaledStore;
-pub use kv::{Entry, KvStore, Scan, Written};
+pub use kv::{Entry, KvStore, Written};
 pub use mem::MemStore;
 pub use range::{Direction, KeyRange};
+pub use scan::{EntryRef, Scan};

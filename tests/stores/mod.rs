@@ -51,6 +51,17 @@ pub(crate) fn entries(
     store.scan(range, direction, limit).expect("a scan").map(|entry| entry.expect("an entry")).collect()
 }
 
+/// The same by borrowing each.
+fn borrowed(store: &dyn KvStore, range: KeyRange, direction: Direction, limit: usize) -> Vec<Entry> {
+    let mut scan = store.scan(range, direction, limit).expect("a scan");
+    let mut all = Vec::new();
+    while let Some(entry) = scan.next_ref().expect("an entry") {
+        all.push(entry.to_entry());
+    }
+    assert!(scan.next_ref().expect("the end").is_none() && scan.next().is_none(), "something behind the end");
+    all
+}
+
 pub(crate) fn all(store: &dyn KvStore) -> Vec<Entry> {
     entries(store, KeyRange::all(), Direction::Forward, usize::MAX)
 }
@@ -73,6 +84,11 @@ pub(crate) fn assert_same(store: &dyn KvStore, oracle: &dyn KvStore, random: &mu
                 entries(store, range.clone(), direction, limit),
                 entries(oracle, range.clone(), direction, limit),
                 "{range:?} {direction:?} {limit}"
+            );
+            assert_eq!(
+                borrowed(store, range.clone(), direction, limit),
+                borrowed(oracle, range.clone(), direction, limit),
+                "borrowed: {range:?} {direction:?} {limit}"
             );
             let of = |store: &dyn KvStore| -> Vec<Entry> {
                 let scan = store.scan_prefix(&prefix, direction, limit).expect("a scan");

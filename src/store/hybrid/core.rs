@@ -17,8 +17,8 @@ use crate::journal::{Journal, JournalReader, Receipt};
 use crate::position::Offset;
 use crate::store::batch::WriteBatch;
 use crate::store::error::{StoreError, StoreResult};
-use crate::store::kv::Scan;
 use crate::store::range::{Direction, KeyRange};
+use crate::store::scan::Scan;
 
 /// An open store.
 #[derive(Debug)]

@@ -19,8 +19,9 @@ use crate::position::Offset;
 use crate::store::batch::WriteBatch;
 use crate::store::error::{StoreError, StoreResult};
 use crate::store::journaled::JournaledStore;
-use crate::store::kv::{KvStore, Scan, Written};
+use crate::store::kv::{KvStore, Written};
 use crate::store::range::{Direction, KeyRange};
+use crate::store::scan::Scan;
 
 /// While an index and the journal behind it are read, the writer can make a checkpoint and clean up; so often in a row is
 /// taken for damage.

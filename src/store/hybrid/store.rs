@@ -16,8 +16,9 @@ use crate::position::Offset;
 use crate::store::batch::WriteBatch;
 use crate::store::error::StoreResult;
 use crate::store::journaled::JournaledStore;
-use crate::store::kv::{KvStore, Scan, Written};
+use crate::store::kv::{KvStore, Written};
 use crate::store::range::{Direction, KeyRange};
+use crate::store::scan::Scan;
 
 /// The segments of a temporary store: small, since each is filled with zeros before it is used.
 const TEMP_SEGMENT_BYTES: u64 = 4 << 20;

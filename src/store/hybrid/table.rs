@@ -13,6 +13,7 @@ pub(super) use walk::Walk;
 
 use super::batch_record::OpPlace;
 use crate::store::range::{Direction, KeyRange};
+use crate::store::scan::EntryRef;
 
 /// The most entries of a leaf and the most children of an inner node.
 const NODE_MAX: usize = 32;
@@ -40,6 +41,11 @@ impl Version {
     pub(super) fn value(&self) -> Option<&[u8]> {
         let value_at = self.place.key_at as usize + self.place.key_bytes as usize;
         self.place.value_bytes.map(|bytes| &self.record[value_at..value_at + bytes as usize])
+    }
+
+    /// `None` for a deleted key.
+    pub(super) fn entry(&self) -> Option<EntryRef<'_>> {
+        self.value().map(|value| EntryRef::new(self.key(), value))
     }
 
     pub(super) fn origin(&self) -> u64 {

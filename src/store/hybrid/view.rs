@@ -4,13 +4,15 @@
 //! lock, and reads what it is asked for. Must not know: how a view comes about.
 
 use std::cmp::Ordering;
+use std::ops::Bound;
 use std::sync::Arc;
 
+use super::head::{head, shared_bytes};
 use super::index::{Generation, Rows};
-use super::table::{Table, Walk};
+use super::table::{Table, Version, Walk};
 use crate::store::error::StoreResult;
-use crate::store::kv::{Entry, Scan};
 use crate::store::range::{Direction, KeyRange};
+use crate::store::scan::{Entries, EntryRef, Scan};
 
 /// The newest on top: what one layer does not know, the next one is asked for.
 #[derive(Clone, Debug)]
@@ -62,16 +64,16 @@ impl View {
         limit: usize,
     ) -> StoreResult<Scan<'static>> {
         if range.is_empty() || limit == 0 {
-            return Ok(Scan::new(std::iter::empty()));
+            return Ok(Scan::empty());
         }
-        let merge = Merge {
+        Ok(Scan::over(Merge {
             active: self.active.walk(range, direction),
             frozen: self.frozen.map(|frozen| frozen.walk(range, direction)),
             rows: self.index.rows(range, direction)?,
-            direction,
+            order: Order::of(range, direction),
+            given: None,
             left: limit,
-        };
-        Ok(Scan::new(merge))
+        }))
     }
 }
 
@@ -80,7 +82,9 @@ struct Merge {
     active: Walk,
     frozen: Option<Walk>,
     rows: Rows,
-    direction: Direction,
+    order: Order,
+    /// The layer whose next entry is the one that was given last: it is gone over when another one is asked for.
+    given: Option<Layer>,
     left: usize,
 }
 
@@ -92,96 +96,115 @@ enum Layer {
 }
 
 impl Merge {
-    /// The layer whose next key comes first; of several with the same key the topmost.
-    fn first(&self) -> Option<Layer> {
-        let active = self.active.peek().map(|version| (Layer::Active, version.key()));
-        let frozen = self.frozen.as_ref().and_then(Walk::peek).map(|version| (Layer::Frozen, version.key()));
-        let index = self.rows.peek().map(|key| (Layer::Index, key));
-        let mut first = active;
-        for (layer, key) in [frozen, index].into_iter().flatten() {
-            let comes_first = match first {
-                None => true,
-                Some((_, other)) => self.order(key, other) == Ordering::Less,
-            };
-            if comes_first {
-                first = Some((layer, key));
+    /// Goes to the next entry; `false` at the end.
+    fn advance(&mut self) -> StoreResult<bool> {
+        if self.left == 0 {
+            return Ok(false);
+        }
+        self.left -= 1;
+        if let Some(given) = self.given.take() {
+            self.go_over(given)?;
+        }
+        while let Some(layer) = self.first()? {
+            if self.version(layer).is_some_and(|version| version.value().is_none()) {
+                self.go_over(layer)?;
+                continue;
             }
+            self.given = Some(layer);
+            return Ok(true);
         }
-        first.map(|(layer, _)| layer)
+        Ok(false)
     }
 
-    fn order(&self, one: &[u8], other: &[u8]) -> Ordering {
-        match self.direction {
-            Direction::Forward => one.cmp(other),
-            Direction::Reverse => other.cmp(one),
+    /// The layer whose next key comes first; of several with the same key the topmost, and the others go over theirs:
+    /// it is outdated.
+    fn first(&mut self) -> StoreResult<Option<Layer>> {
+        let active = self.active.peek().map(Version::key);
+        let frozen = self.frozen.as_ref().and_then(Walk::peek).map(Version::key);
+        let in_memory = match frozen.map(|key| self.order.of_keys(key, active)) {
+            Some(Ordering::Less) => Some(Layer::Frozen),
+            Some(Ordering::Equal) => {
+                self.go_over(Layer::Frozen)?;
+                Some(Layer::Active)
+            }
+            Some(Ordering::Greater) | None => active.map(|_| Layer::Active),
+        };
+        let key = in_memory.and_then(|layer| self.version(layer)).map(Version::key);
+        match self.rows.peek().map(|row| self.order.of_keys(row, key)) {
+            Some(Ordering::Less) => return Ok(Some(Layer::Index)),
+            Some(Ordering::Equal) => self.go_over(Layer::Index)?,
+            Some(Ordering::Greater) | None => {}
         }
+        Ok(in_memory)
     }
 
-    fn next_entry(&mut self) -> StoreResult<Option<Entry>> {
-        loop {
-            let Some(layer) = self.first() else { return Ok(None) };
-            let entry = match layer {
-                Layer::Active => of_walk(&self.active),
-                Layer::Frozen => self.frozen.as_ref().and_then(of_walk),
-                Layer::Index => {
-                    let entry = self.rows.entry()?;
-                    self.rows.skip()?;
-                    return Ok(entry);
+    fn go_over(&mut self, layer: Layer) -> StoreResult<()> {
+        match layer {
+            Layer::Active => self.active.skip(),
+            Layer::Frozen => {
+                if let Some(frozen) = &mut self.frozen {
+                    frozen.skip();
                 }
-            };
-            self.skip(layer)?;
-            if entry.is_some() {
-                return Ok(entry);
             }
-        }
-    }
-
-    /// Goes over the next key of this layer of memory, in the layers below too: they are outdated there.
-    fn skip(&mut self, layer: Layer) -> StoreResult<()> {
-        let walk = if layer == Layer::Active { Some(&self.active) } else { self.frozen.as_ref() };
-        let Some(version) = walk.and_then(Walk::peek) else { return Ok(()) };
-        if self.rows.peek() == Some(version.key()) {
-            self.rows.skip()?;
-        }
-        if let Some(frozen) = &mut self.frozen
-            && (layer == Layer::Frozen || is_at(frozen, version_key(&self.active)))
-        {
-            frozen.skip();
-        }
-        if layer == Layer::Active {
-            self.active.skip();
+            Layer::Index => self.rows.skip()?,
         }
         Ok(())
     }
-}
 
-fn version_key(walk: &Walk) -> Option<&[u8]> {
-    walk.peek().map(super::table::Version::key)
-}
-
-fn is_at(walk: &Walk, key: Option<&[u8]>) -> bool {
-    version_key(walk) == key
-}
-
-/// The entry that the walk is at; `None` where it is a deleted key.
-fn of_walk(walk: &Walk) -> Option<Entry> {
-    let version = walk.peek()?;
-    version.value().map(|value| Entry::new(version.key().to_vec(), value.to_vec()))
-}
-
-impl Iterator for Merge {
-    type Item = StoreResult<Entry>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
+    /// The next version of a layer of memory.
+    fn version(&self, layer: Layer) -> Option<&Version> {
+        match layer {
+            Layer::Active => self.active.peek(),
+            Layer::Frozen => self.frozen.as_ref()?.peek(),
+            Layer::Index => None,
         }
-        self.left -= 1;
-        let next = self.next_entry().transpose();
-        if !matches!(next, Some(Ok(_))) {
+    }
+}
+
+/// The order in which the keys of a range are given.
+#[derive(Clone, Copy)]
+struct Order {
+    direction: Direction,
+    /// Both bounds, and so all keys between them, have so many first bytes in common.
+    shared_bytes: usize,
+}
+
+impl Order {
+    fn of(range: &KeyRange, direction: Direction) -> Self {
+        let shared_bytes = match (range.lower(), range.upper()) {
+            (
+                Bound::Included(lower) | Bound::Excluded(lower),
+                Bound::Included(upper) | Bound::Excluded(upper),
+            ) => shared_bytes(lower, upper),
+            _ => 0,
+        };
+        Self { direction, shared_bytes }
+    }
+
+    /// Where a key stands to another one, if there is one.
+    fn of_keys(self, key: &[u8], other: Option<&[u8]>) -> Ordering {
+        let Some(other) = other else { return Ordering::Less };
+        let (key, other) = (&key[self.shared_bytes..], &other[self.shared_bytes..]);
+        let ascending = head(key).cmp(&head(other)).then_with(|| key.cmp(other));
+        match self.direction {
+            Direction::Forward => ascending,
+            Direction::Reverse => ascending.reverse(),
+        }
+    }
+}
+
+impl Entries for Merge {
+    fn next_ref(&mut self) -> StoreResult<Option<EntryRef<'_>>> {
+        let advanced = self.advance();
+        if !matches!(advanced, Ok(true)) {
             // At the end, and after an error, nothing comes any more.
             self.left = 0;
+            return advanced.map(|_| None);
         }
-        next
+        match self.given {
+            None => Ok(None),
+            Some(Layer::Index) => Ok(self.rows.entry()),
+            Some(layer) => Ok(self.version(layer).and_then(Version::entry)),
+        }
     }
 }

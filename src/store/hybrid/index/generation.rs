@@ -15,8 +15,8 @@ use crate::disk::{FileIdentity, Folder, ReadDisk};
 use crate::error::Error;
 use crate::position::JournalId;
 use crate::store::error::{StoreError, StoreResult};
-use crate::store::kv::Entry;
 use crate::store::range::{Direction, KeyRange};
+use crate::store::scan::EntryRef;
 
 pub(super) const ENTRIES: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("entries");
 pub(super) const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("state");
@@ -169,6 +169,7 @@ pub(in crate::store::hybrid) struct Rows {
     generation: Arc<Generation>,
     range: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
     direction: Direction,
+    /// Its value is one that an entry can have.
     next: Option<(Guard, Guard)>,
 }
 
@@ -178,20 +179,27 @@ impl Rows {
         self.next.as_ref().map(|(key, _)| key.value())
     }
 
-    /// The next entry, with bytes of its own.
-    pub(in crate::store::hybrid) fn entry(&self) -> StoreResult<Option<Entry>> {
-        let Some((key, value)) = &self.next else { return Ok(None) };
-        let (_, value) = self.generation.parted(value.value())?;
-        Ok(Some(Entry::new(key.value().to_vec(), value.to_vec())))
+    /// The next entry.
+    pub(in crate::store::hybrid) fn entry(&self) -> Option<EntryRef<'_>> {
+        let (key, value) = self.next.as_ref()?;
+        Some(EntryRef::new(key.value(), &value.value()[ORIGIN_BYTES..]))
     }
 
     /// Goes over the next entry.
     pub(in crate::store::hybrid) fn skip(&mut self) -> StoreResult<()> {
-        let Some(range) = &mut self.range else { return Ok(()) };
-        self.next = guarded(&self.generation.path, "read", || match self.direction {
-            Direction::Forward => range.next().transpose(),
-            Direction::Reverse => range.next_back().transpose(),
+        let (Some(range), next) = (&mut self.range, &mut self.next) else { return Ok(()) };
+        // Two guards are some hundred bytes: they go to their place at once.
+        guarded(&self.generation.path, "read", || {
+            *next = match self.direction {
+                Direction::Forward => range.next(),
+                Direction::Reverse => range.next_back(),
+            }
+            .transpose()?;
+            Ok::<_, redb::StorageError>(())
         })?;
+        if let Some((_, value)) = &self.next {
+            self.generation.parted(value.value())?;
+        }
         Ok(())
     }
 }
