@@ -53,11 +53,12 @@ impl Core {
                 max: (self.memory.bytes_max() / 2) as u64,
             });
         }
+        // Before the batch is copied: whoever waits for room holds nothing but the batch.
+        self.reserve(cost)?;
         let payload = encode(&batch);
         drop(batch);
         let record: Arc<[u8]> = payload.as_slice().into();
-        let hashed = self.journal.hash(payload)?;
-        self.reserve(cost)?;
+        let hashed = self.journal.hash(payload).inspect_err(|_| self.memory.give_back(cost))?;
         let (ticket, number) = {
             let mut queue = self.lock_queue();
             // Under the lock, so that the queue's order is the journal's.
