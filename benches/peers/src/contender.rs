@@ -85,6 +85,11 @@ pub(crate) trait Log: Sync {
         None
     }
 
+    /// Stores: everything appended so far goes to where it is kept for long, where there is a difference.
+    fn checkpoint(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// An orderly end.
     fn close(self: Box<Self>) -> Result<()> {
         Ok(())

@@ -8,4 +8,5 @@ pub(crate) mod point;
 pub(crate) mod read;
 pub(crate) mod size;
 pub(crate) mod store;
+mod store_reads;
 pub(crate) mod submit;

@@ -32,11 +32,20 @@ impl Store for Hybrid {
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<usize> {
         let range = KeyRange::new(Bound::Included(from), Bound::Included(to));
         let mut count = 0;
-        for entry in self.0.scan(range, Direction::Forward, limit)? {
-            entry?;
+        let mut scan = self.0.scan(range, Direction::Forward, limit)?;
+        while scan.next_ref()?.is_some() {
             count += 1;
         }
         Ok(count)
+    }
+
+    fn checkpoint(&self) -> Result<()> {
+        Ok(self.0.flush()?)
+    }
+
+    fn puts_one_by_one(&self) -> bool {
+        // A batch is one record in its memory: as many come from as many writers.
+        true
     }
 
     fn close(self) -> Result<()> {

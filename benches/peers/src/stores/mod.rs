@@ -56,6 +56,16 @@ pub(crate) trait Store: Sync + Send + Sized {
     /// How many of the first `limit` keys from one to another there are.
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<usize>;
 
+    /// As [`Log::checkpoint`].
+    fn checkpoint(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether each record is to be put by itself also where many are handed over at once.
+    fn puts_one_by_one(&self) -> bool {
+        false
+    }
+
     fn close(self) -> Result<()> {
         Ok(())
     }
@@ -93,7 +103,7 @@ struct Trail<S> {
 }
 
 /// Records belong to one of so many agents in turn.
-const AGENTS: u64 = 64;
+pub(crate) const AGENTS: u64 = 64;
 const SCANNED: usize = 100;
 
 fn id(number: u64) -> [u8; 32] {
@@ -125,6 +135,10 @@ impl<S: Store> Log for Trail<S> {
         Ok(known.is_some().then(|| Box::new(self) as Box<dyn Reader + '_>))
     }
 
+    fn checkpoint(&self) -> Result<()> {
+        self.store.checkpoint()
+    }
+
     fn close(self: Box<Self>) -> Result<()> {
         self.store.close()
     }
@@ -133,19 +147,27 @@ impl<S: Store> Log for Trail<S> {
 impl<S: Store> Appender for &Trail<S> {
     fn append(&mut self, payload: &[u8]) -> Result<Address> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let id = id(number);
-        let by_agent = [&agent_key(number % AGENTS, number)[..], b":", &id].concat();
-        let by_time = [b"\0AUDT:", &number.to_be_bytes()[..], b":", &id].concat();
-        self.store.put(&[(record_key(number), payload), (by_agent, &[]), (by_time, &[])])?;
+        self.store.put(&pairs(number, payload))?;
         Ok((number, 0))
     }
 
     fn append_batch(&mut self, payloads: &[&[u8]], addresses: &mut Vec<Address>) -> Result<()> {
-        for payload in payloads {
-            addresses.push(self.append(payload)?);
+        let first = self.next.fetch_add(payloads.len() as u64, Ordering::Relaxed);
+        addresses.extend((first..).take(payloads.len()).map(|number| (number, 0)));
+        let mut records = (first..).zip(payloads).map(|(number, payload)| pairs(number, payload));
+        if self.store.puts_one_by_one() {
+            return records.try_for_each(|pairs| self.store.put(&pairs));
         }
-        Ok(())
+        self.store.put(&records.flatten().collect::<Vec<_>>())
     }
+}
+
+/// A record and its index entries.
+fn pairs(number: u64, payload: &[u8]) -> [Pair<'_>; 3] {
+    let id = id(number);
+    let by_agent = [&agent_key(number % AGENTS, number)[..], b":", &id].concat();
+    let by_time = [b"\0AUDT:", &number.to_be_bytes()[..], b":", &id].concat();
+    [(record_key(number), payload), (by_agent, &[]), (by_time, &[])]
 }
 
 impl<S: Store> Reader for &Trail<S> {
