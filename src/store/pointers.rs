@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::batch::WriteBatch;
 use super::error::StoreResult;
 use super::journaled::JournaledStore;
-use super::kv::{KvStore, Scan, Written};
+use super::kv::{KvStore, Written};
 use super::range::{Direction, KeyRange};
+use super::scan::Scan;
 use crate::journal::{JournalReader, Receipt};
 use crate::position::Offset;
 
