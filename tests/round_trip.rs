@@ -6,7 +6,7 @@
     reason = "tests report figures, and count small things"
 )]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringwal::{Backend, Error, Journal, JournalReader, JournalWriter, Offset, Options, Packing};
 
@@ -88,15 +88,17 @@ fn batches_of_many_records_and_their_tickets() {
 #[test]
 fn a_commit_that_lingers_takes_what_comes_meanwhile() {
     let (_keep, directory) = journal_directory();
-    let options = Options::new().segment_bytes(1 << 20).linger(Duration::from_secs(1)).idle_commit(None);
+    let linger = Duration::from_secs(1);
+    let options = Options::new().segment_bytes(1 << 20).linger(linger).idle_commit(None);
     let journal = Journal::open(&directory, options).expect("a new journal");
-    let before = journal.stats().commits;
+    let (before, start) = (journal.stats().commits, Instant::now());
     let tickets: Vec<_> = (0..50_u8).map(|byte| journal.submit(vec![byte; 10]).expect("a ticket")).collect();
     for (byte, ticket) in tickets.into_iter().enumerate() {
         let receipt = ticket.wait().expect("a receipt");
         assert_eq!(journal.read(receipt.offset).expect("a read").payload, [byte as u8; 10]);
     }
     assert_eq!(journal.stats().commits - before, 1);
+    assert!(start.elapsed() >= linger, "nobody waited for more");
 }
 
 #[test]
