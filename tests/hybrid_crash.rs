@@ -15,8 +15,8 @@ mod stores;
 
 use ringwal::sim::{Failure, FlushFailure, Injected, SimDisk};
 use ringwal::{
-    Direction, Entry, HybridOptions, HybridStore, KeyRange, KvStore, MemStore, Options, Packing, StoreResult,
-    WriteBatch,
+    Direction, Entry, Error, HybridOptions, HybridReader, HybridStore, KeyRange, KvStore, MemStore, Offset,
+    Options, Packing, StoreError, StoreResult, WriteBatch,
 };
 
 #[derive(Clone, Debug)]
@@ -62,6 +62,29 @@ struct World {
     random: fastrand::Rng,
     pending_found: u64,
     checkpoints: u64,
+    looks: Looks,
+}
+
+/// What those saw who looked without opening the store for writing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    /// So many saw a moment's state.
+    shown: u64,
+    /// Of these so many that the index had a part in it.
+    with_index: u64,
+    /// The index was not closed, and only the next opening for writing mends that.
+    not_closed: u64,
+    /// There was no journal yet.
+    nothing: u64,
+}
+
+impl Looks {
+    fn add(&mut self, other: Self) {
+        self.shown += other.shown;
+        self.with_index += other.with_index;
+        self.not_closed += other.not_closed;
+        self.nothing += other.nothing;
+    }
 }
 
 impl World {
@@ -88,6 +111,7 @@ impl World {
             random,
             pending_found: 0,
             checkpoints: 0,
+            looks: Looks::default(),
         }
     }
 
@@ -124,6 +148,14 @@ impl World {
                 if let Some(seen) = seen(store) {
                     assert_eq!(seen, stores::all(&self.oracle));
                 }
+                // As if the writer were killed at this moment, or the power cut.
+                for cut in [false, true] {
+                    let disk = self.disk.snapshot(self.random.u64(..));
+                    if cut {
+                        disk.power_cut();
+                    }
+                    self.look(&disk);
+                }
             }
             Step::Reopen { in_order } => {
                 let store = self.store.take().expect("it was just opened");
@@ -131,6 +163,10 @@ impl World {
                     store.close()?;
                 }
                 drop(store);
+                if *in_order {
+                    let left = self.disk.snapshot(self.random.u64(..));
+                    self.look(&left);
+                }
                 self.open()?;
             }
         }
@@ -145,6 +181,54 @@ impl World {
         self.disk.clear_faults();
         // Only now: dropped before, the journal would have been closed in order.
         self.store = None;
+        let left = self.disk.snapshot(self.random.u64(..));
+        self.look(&left);
+    }
+
+    /// Opens what is left on `disk` for reading. Where the index was not closed, which only an opening for writing mends,
+    /// one in eight times by way of that.
+    fn look(&mut self, disk: &SimDisk) {
+        disk.clear_faults();
+        let content = || -> Vec<_> { disk.files().iter().map(|name| disk.content(name)).collect() };
+        let before = content();
+        let looked = self.look_at(disk);
+        assert_eq!(content(), before, "looking changes nothing");
+        match looked {
+            Ok(()) => {}
+            Err(StoreError::IndexNotClosed { .. }) => {
+                self.looks.not_closed += 1;
+                if self.random.u8(..8) == 0 {
+                    let mended = HybridStore::open_simulated(disk, self.options.clone());
+                    mended.and_then(|store| store.close()).expect("an opening for writing mends it");
+                    self.look_at(disk).expect("a store that was closed in order");
+                }
+            }
+            Err(StoreError::Journal(Error::NotAJournal { .. })) if stores::all(&self.oracle).is_empty() => {
+                self.looks.nothing += 1;
+            }
+            Err(error) => panic!("a crash was taken for something else: {error}"),
+        }
+    }
+
+    /// Shown is all that was acknowledged, and what was being written whole or not at all.
+    fn look_at(&mut self, disk: &SimDisk) -> StoreResult<()> {
+        let reader = HybridReader::open_simulated(disk)?;
+        let (seen, acknowledged) = (stores::all(&reader), stores::all(&self.oracle));
+        if seen != acknowledged {
+            let pending = self.pending.clone().expect("something that was not written is shown");
+            let mut batch = WriteBatch::new();
+            for Entry { key, value, .. } in acknowledged {
+                batch.put(key, value);
+            }
+            let oracle = MemStore::new();
+            oracle.write(batch).and_then(|_| oracle.write(pending)).expect("the naive store takes it");
+            assert_eq!(seen, stores::all(&oracle));
+        }
+        stores::assert_origins(&reader);
+        self.looks.shown += 1;
+        self.looks.with_index +=
+            u64::from(reader.as_of() > Offset::ZERO && disk.content("index.redb").is_some());
+        Ok(())
     }
 
     /// Opens after something went wrong, which must succeed, and compares.
@@ -200,6 +284,7 @@ fn run(seed: u64, fault: Option<Fault>, stop: Stop) -> (World, bool) {
 fn a_crash_in_every_disk_operation_loses_nothing() {
     let seed = common::seed();
     let (mut total, mut found, mut injected) = (0, 0, Injected::default());
+    let mut looks = Looks::default();
     for run_seed in seed..seed.wrapping_add(3) {
         let (world, _) = run(run_seed, None, Stop::PowerCut);
         assert!(world.checkpoints > 0, "seed {run_seed}: a history without a checkpoint");
@@ -209,11 +294,13 @@ fn a_crash_in_every_disk_operation_loses_nothing() {
             println!("RINGWAL_SEED={run_seed}, operation {nth}, {stop:?}");
             let (world, _) = run(run_seed, Some(Fault::Crash(nth)), stop);
             found += world.pending_found;
+            looks.add(world.looks);
             injected.add(&world.disk.injected());
         }
         total += operations;
     }
-    println!("{total} operations, {found} unanswered batches were there, {injected:?}");
+    println!("{total} operations, {found} unanswered batches were there, {looks:?}, {injected:?}");
+    assert!(looks.with_index > 100, "{looks:?}");
     assert!(injected.crashes > total / 2, "most of the operations were crashed in");
     assert!(injected.sectors_dropped > 0 && injected.names_dropped > 0, "{injected:?}");
     assert!(found > 0);

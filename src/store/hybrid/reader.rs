@@ -73,11 +73,28 @@ impl HybridReader {
     pub fn open_with(directory: impl AsRef<Path>, options: HybridOptions) -> StoreResult<Self> {
         options.check()?;
         let directory = directory.as_ref();
-        let open = |path: &Path| {
-            NativeDisk::open_read(path).map_err(|source| StoreError::from(Error::io("open", path, source)))
+        let open = |path: &Path| -> StoreResult<Arc<dyn ReadDisk>> {
+            Ok(NativeDisk::open_read(path).map_err(|source| Error::io("open", path, source))?)
         };
-        let disk: Arc<dyn ReadDisk> = open(directory)?;
-        let journal = JournalReader::open_on(open(&directory.join(JOURNAL))?)?;
+        Self::open_on(open(directory)?, open(&directory.join(JOURNAL))?, &options)
+    }
+
+    /// Opens the store on a simulated disk. There a living writer keeps the index to itself.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    #[cfg(feature = "sim")]
+    #[doc(hidden)]
+    pub fn open_simulated(disk: &crate::disk::sim::SimDisk) -> StoreResult<Self> {
+        Self::open_on(disk.disk().reader(), disk.disk().reader(), &HybridOptions::new())
+    }
+
+    fn open_on(
+        disk: Arc<dyn ReadDisk>,
+        journal: Arc<dyn ReadDisk>,
+        options: &HybridOptions,
+    ) -> StoreResult<Self> {
+        let journal = JournalReader::open_on(journal)?;
         let path = disk.path(Folder::Root, INDEX);
         let view = RwLock::new(View::of(Generation::empty(path, journal.journal_id())));
         let this = Self {

@@ -32,7 +32,7 @@ pub(super) fn is_named(disk: &dyn ReadDisk, opened: Option<FileIdentity>) -> Sto
 /// has no locks on ranges, which that needs. The outer error is the file's, the inner one redb's.
 pub(super) fn open_write(disk: &dyn Disk, name: &str, builder: &mut Builder) -> io::Result<Opened<Database>> {
     let Some(file) = disk.lend_write(Folder::Root, name)? else {
-        return Ok((simulated::open(disk, name, builder)?, None));
+        return Ok((simulated::open_write(disk, name, builder)?, None));
     };
     let identity = FileIdentity::of(&file)?;
     builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
@@ -46,7 +46,9 @@ pub(super) fn open_read(
     name: &str,
     builder: &mut Builder,
 ) -> io::Result<Opened<ReadOnlyDatabase>> {
-    let file = disk.lend_read(Folder::Root, name)?.ok_or(io::ErrorKind::Unsupported)?;
+    let Some(file) = disk.lend_read(Folder::Root, name)? else {
+        return Ok((simulated::open_read(disk, name, builder)?, None));
+    };
     let identity = FileIdentity::of(&file)?;
     builder.set_concurrency_mode(ConcurrencyMode::SingleWriter);
     let opened = FileBackend::new(file).and_then(|backend| builder.open_read_only_with_backend(backend));
@@ -55,13 +57,21 @@ pub(super) fn open_read(
 
 #[cfg(not(feature = "sim"))]
 mod simulated {
-    use super::{Builder, Database, DatabaseError, Disk, io};
+    use super::{Builder, Database, DatabaseError, Disk, ReadDisk, ReadOnlyDatabase, io};
 
-    pub(super) fn open(
+    pub(super) fn open_write(
         _disk: &dyn Disk,
         _name: &str,
         _builder: &Builder,
     ) -> io::Result<Result<Database, DatabaseError>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn open_read(
+        _disk: &dyn ReadDisk,
+        _name: &str,
+        _builder: &Builder,
+    ) -> io::Result<Result<ReadOnlyDatabase, DatabaseError>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -72,31 +82,44 @@ mod simulated {
 
     use redb::StorageBackend;
 
-    use super::{Builder, Database, DatabaseError, Disk, Folder, io};
-    use crate::disk::WriteFile;
+    use super::{Builder, Database, DatabaseError, Disk, Folder, ReadDisk, ReadOnlyDatabase, io};
+    use crate::disk::{ReadFile, WriteFile};
 
-    pub(super) fn open(
+    pub(super) fn open_write(
         disk: &dyn Disk,
         name: &str,
         builder: &Builder,
     ) -> io::Result<Result<Database, DatabaseError>> {
         let file = disk.open_write(Folder::Root, name)?;
-        Ok(builder.create_with_backend(SimulatedFile(file)))
+        Ok(builder.create_with_backend(WrittenFile(file)))
+    }
+
+    pub(super) fn open_read(
+        disk: &dyn ReadDisk,
+        name: &str,
+        builder: &Builder,
+    ) -> io::Result<Result<ReadOnlyDatabase, DatabaseError>> {
+        let file = disk.open_read(Folder::Root, name)?;
+        Ok(builder.open_read_only_with_backend(OnlyReadFile(file)))
+    }
+
+    fn read_all(file: &dyn ReadFile, position: u64, into: &mut [u8]) -> io::Result<()> {
+        if file.read_at(into, position)? < into.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
     }
 
     #[derive(Debug)]
-    struct SimulatedFile(Arc<dyn WriteFile>);
+    struct WrittenFile(Arc<dyn WriteFile>);
 
-    impl StorageBackend for SimulatedFile {
+    impl StorageBackend for WrittenFile {
         fn len(&self) -> io::Result<u64> {
             self.0.len()
         }
 
         fn read(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
-            if self.0.read_at(into, position)? < into.len() {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-            Ok(())
+            read_all(&*self.0, position, into)
         }
 
         fn set_len(&self, bytes: u64) -> io::Result<()> {
@@ -109,6 +132,31 @@ mod simulated {
 
         fn write(&self, position: u64, bytes: &[u8]) -> io::Result<()> {
             self.0.write_at(bytes, position)
+        }
+    }
+
+    #[derive(Debug)]
+    struct OnlyReadFile(Arc<dyn ReadFile>);
+
+    impl StorageBackend for OnlyReadFile {
+        fn len(&self) -> io::Result<u64> {
+            self.0.len()
+        }
+
+        fn read(&self, position: u64, into: &mut [u8]) -> io::Result<()> {
+            read_all(&*self.0, position, into)
+        }
+
+        fn set_len(&self, _bytes: u64) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
+        }
+
+        fn write(&self, _position: u64, _bytes: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::PermissionDenied.into())
         }
     }
 }
