@@ -163,11 +163,7 @@ pub(crate) trait ReadFile: Any + Send + Sync + Debug {
     /// Fills `into` from `position` on; less only where the file ends. Short reads and EINTR are dealt with inside.
     fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize>;
 
-    /// Says that the range will be read through the page cache soon, so that the device can begin. Never fails, and may do
-    /// nothing.
-    fn will_read(&self, position: u64, bytes: u64);
-
-    /// As `read_at`, past the page cache: what the device holds. Any position and length. Where the file system
+    /// The same, past the page cache: what the device holds. Any position and length. Where the file system
     /// knows no direct reads, the cached pages of the range are dropped first.
     fn read_past_cache(&self, into: &mut [u8], position: u64) -> io::Result<usize>;
 

@@ -77,12 +77,7 @@ struct Window {
     bytes: Vec<u8>,
     start: u64,
     chunk: usize,
-    /// The device was told to read up to here; zero before anything was read.
-    announced: u64,
 }
-
-/// So much is announced at a time: the device reads it while what came before is gone over.
-const AHEAD_BYTES: u64 = 2 << 20;
 
 impl Window {
     /// The bytes that are there from `offset` on.
@@ -108,23 +103,7 @@ impl Window {
         self.bytes.resize(wanted.max(keep), 0);
         self.start = offset;
         let into = self.bytes.get_mut(keep..).unwrap_or_default();
-        segment.read(into, offset + keep as u64, cache)?;
-        if cache == Cache::Through {
-            self.announce(segment, offset + wanted as u64, end);
-        }
-        Ok(())
-    }
-
-    /// Announces what lies behind `read_to` and before `end`, whenever less than half of what is announced at a time is
-    /// left. Who reads one chunk and no more announces nothing.
-    fn announce(&mut self, segment: &SegmentFile, read_to: u64, end: u64) {
-        let is_first = self.announced == 0;
-        self.announced = self.announced.max(read_to);
-        let (from, to) = (self.announced, self.announced.saturating_add(AHEAD_BYTES).min(end));
-        if !is_first && from - read_to < AHEAD_BYTES / 2 && to.saturating_sub(from) >= self.chunk as u64 {
-            segment.file.will_read(segment.header.position_of(from), to - from);
-            self.announced = to;
-        }
+        segment.read(into, offset + keep as u64, cache)
     }
 }
 
@@ -174,7 +153,7 @@ impl Walk {
     /// A walk that does as `scan` says, reading `chunk` bytes at a time.
     pub(crate) fn new(segment: SegmentFile, scan: Scan, cache: Cache, chunk: usize) -> Self {
         let limit = segment.header.end();
-        let window = Window { bytes: Vec::new(), start: scan.offset(), chunk, announced: 0 };
+        let window = Window { bytes: Vec::new(), start: scan.offset(), chunk };
         Self { segment, scan, window, cache, limit, payload: (0, 0) }
     }
 
@@ -183,7 +162,6 @@ impl Walk {
         self.limit = segment.header.end();
         self.window.bytes.clear();
         self.window.start = scan.offset();
-        self.window.announced = 0;
         self.segment = segment;
         self.scan = scan;
     }

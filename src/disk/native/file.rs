@@ -113,10 +113,6 @@ impl ReadFile for NativeFile {
         direct::read_cached(&self.buffered, into, position)
     }
 
-    fn will_read(&self, position: u64, bytes: u64) {
-        sys::will_need(self.buffered.as_fd(), position, bytes);
-    }
-
     fn read_past_cache(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
         self.direct.get_or_init(|| direct::reopen_for_reading(&self.buffered));
         if let Some(direct) = self.usable_direct() {

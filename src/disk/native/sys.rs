@@ -140,14 +140,6 @@ pub(super) fn drop_cached(file: BorrowedFd<'_>, position: u64, bytes: u64) -> io
     if refused == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(refused)) }
 }
 
-/// Has the kernel begin to read the range into the page cache. That it may refuse is no matter.
-pub(super) fn will_need(file: BorrowedFd<'_>, position: u64, bytes: u64) {
-    let (Ok(position), Ok(bytes)) = (file_offset(position), file_offset(bytes)) else { return };
-    // SAFETY: posix_fadvise needs a descriptor (borrowed) and integers.
-    let _refused =
-        unsafe { libc::posix_fadvise64(file.as_raw_fd(), position, bytes, libc::POSIX_FADV_WILLNEED) };
-}
-
 /// fsync once: an error, EINTR too, is the caller's to take as final. (std's `sync_all` would try again.)
 pub(super) fn sync(file: BorrowedFd<'_>) -> io::Result<()> {
     // SAFETY: fsync needs a descriptor (borrowed).

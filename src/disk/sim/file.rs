@@ -65,8 +65,6 @@ impl ReadFile for SimFile {
         self.read(into, position, false)
     }
 
-    fn will_read(&self, _position: u64, _bytes: u64) {}
-
     fn read_past_cache(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
         self.read(into, position, true)
     }
