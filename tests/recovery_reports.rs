@@ -88,6 +88,26 @@ fn what_a_look_says_would_be_cut_is_cut() {
 }
 
 #[test]
+fn a_torn_end_is_counted_from_its_segments_beginning() {
+    let (_keep, directory) = common::journal_directory();
+    let mut writer = JournalWriter::open(&directory, options()).expect("a new journal");
+    while writer.stats().rotations < 1 {
+        writer.append(&[7; 3000]).expect("an append");
+    }
+    let last = writer.append(&[7; 3000]).expect("an append").offset.get();
+    let (_keep_copy, journal) = common::journal_directory();
+    common::copy_journal(&directory, &journal);
+    put(&journal.join(SECOND), &[1], HEADER + last - CAPACITY + 100);
+    std::fs::remove_file(journal.join("watermark")).expect("the watermark");
+    let planned = plan_recovery(&journal, RecoveryPolicy::TolerateTornTail).expect("a plan");
+    let end = last - 104;
+    assert_eq!((planned.verdict, planned.end.get(), planned.records_kept), (Verdict::CutTorn, end, 1));
+    assert_eq!((planned.bytes_kept, planned.bytes_cut), (end - CAPACITY, 104 + 40 + 3000));
+    let done = recover_directory(&journal, RecoveryPolicy::TolerateTornTail).expect("a torn end");
+    assert_eq!((done.bytes_kept, done.bytes_cut), (planned.bytes_kept, planned.bytes_cut));
+}
+
+#[test]
 fn only_files_that_were_being_made_are_removed() {
     let (_keep, journal) = common::journal_directory();
     JournalWriter::open(&journal, options()).expect("a new journal").close().expect("a close");

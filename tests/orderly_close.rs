@@ -1,0 +1,114 @@
+//! After an orderly close opening looks at the last commit alone; where anything is not exactly as the close left it, it
+//! looks at everything.
+#![cfg(feature = "sim")]
+#![allow(clippy::cast_possible_truncation, reason = "tests count small things")]
+
+use ringwal::sim::SimDisk;
+use ringwal::{JournalWriter, Offset, Options, Packing, RecoveryReport, Verdict};
+
+const HEADER: usize = 4096;
+const BLOCK: usize = 4096;
+const SEGMENT: usize = 64 << 10;
+const FIRST: &str = "00000000000000000000.seg";
+const SECOND: &str = "00000000000000061440.seg";
+
+fn options() -> Options {
+    Options::new().segment_bytes(SEGMENT as u64)
+}
+
+/// A journal of one record in its first segment, closed, with the second segment made ready; and its end.
+fn closed() -> (SimDisk, usize) {
+    let disk = SimDisk::new(1);
+    let mut writer = JournalWriter::open_simulated(&disk, options()).expect("a new journal");
+    writer.append(&[7; 5000]).expect("an append");
+    let end = writer.durable_end().get() as usize + 104;
+    writer.close().expect("a close");
+    let mut next = disk.content(FIRST).expect("the first segment");
+    next[HEADER..].fill(0);
+    next[32..40].copy_from_slice(&((SEGMENT - HEADER) as u64).to_le_bytes());
+    let crc = crc32c::crc32c(&next[..HEADER - 4]);
+    next[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
+    disk.set_content(SECOND, next);
+    (disk, end)
+}
+
+fn change(disk: &SimDisk, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut content = disk.content(name).expect("a segment");
+    change(&mut content);
+    disk.set_content(name, content);
+}
+
+fn recover(disk: &SimDisk) -> RecoveryReport {
+    JournalWriter::open_simulated(disk, options()).expect("a journal").recovery_report().clone()
+}
+
+fn assert_not_scanned(report: &RecoveryReport, end: usize) {
+    assert_eq!((report.records_kept, report.bytes_kept, report.clean_shutdown), (0, 0, true));
+    assert_eq!(report.end, Offset::new(end as u64));
+}
+
+#[test]
+fn the_last_commit_is_enough_also_where_it_fills_its_segment() {
+    let (disk, end) = closed();
+    assert_not_scanned(&recover(&disk), end);
+
+    let padded = options().packing(Packing::Padded);
+    let disk = SimDisk::new(1);
+    let mut writer = JournalWriter::open_simulated(&disk, padded).expect("a new journal");
+    let end = SEGMENT - HEADER;
+    while (writer.durable_end().get() as usize) < end - BLOCK {
+        writer.append(b"one block").expect("an append");
+    }
+    writer.close().expect("a close");
+    assert_not_scanned(&recover(&disk), end);
+}
+
+#[test]
+fn whatever_stands_close_behind_the_end_is_seen() {
+    let (_, end) = closed();
+    let block_end = end.next_multiple_of(BLOCK);
+    for at in [end, block_end - 1, block_end, block_end + BLOCK - 1] {
+        let (disk, _) = closed();
+        change(&disk, FIRST, |content| content[HEADER + at] = 1);
+        let report = recover(&disk);
+        assert_eq!((report.verdict, report.clean_shutdown), (Verdict::CutTorn, false), "a byte at {at}");
+        assert_eq!(report.bytes_cut, (at + 1 - end) as u64);
+    }
+}
+
+#[test]
+fn whatever_stands_in_the_next_segment_is_seen() {
+    for at in [0, BLOCK - 1] {
+        let (disk, _) = closed();
+        change(&disk, SECOND, |content| content[HEADER + at] = 1);
+        let report = recover(&disk);
+        assert_eq!((report.verdict, report.clean_shutdown), (Verdict::CutTorn, false), "a byte at {at}");
+        assert_eq!(report.bytes_cut, at as u64 + 1);
+    }
+}
+
+#[test]
+fn a_commit_that_only_vouches_is_no_close() {
+    let disk = SimDisk::new(1);
+    let mut writer = JournalWriter::open_simulated(&disk, options()).expect("a new journal");
+    writer.append(b"one").expect("an append");
+    writer.vouch().expect("an empty commit");
+    disk.process_kill();
+    drop(writer);
+    let report = recover(&disk);
+    assert_eq!((report.records_kept, report.clean_shutdown), (1, false));
+}
+
+#[test]
+fn a_segment_with_nothing_but_a_commit_that_vouches_is_counted() {
+    let disk = SimDisk::new(1);
+    let mut writer = JournalWriter::open_simulated(&disk, options()).expect("a new journal");
+    // No room is left for the commit that vouches for it.
+    writer.append(&vec![7; SEGMENT - HEADER - 104 - 40 - 50]).expect("an append");
+    writer.vouch().expect("an empty commit");
+    assert_eq!(writer.stats().rotations, 1);
+    disk.process_kill();
+    drop(writer);
+    let report = recover(&disk);
+    assert_eq!((report.records_kept, report.bytes_kept, report.clean_shutdown), (0, 104, false));
+}
