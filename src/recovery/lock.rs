@@ -89,3 +89,23 @@ pub(super) fn wait_for_lock(file: &dyn WriteFile, patience: Duration) -> io::Res
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::sim::{Failure, SimDisk};
+
+    #[test]
+    fn a_lock_file_that_cannot_be_opened_is_not_taken_for_none() {
+        let control = SimDisk::new(1);
+        let disk = control.disk();
+        assert!(matches!(writer_lives(&*disk.clone().reader()), Ok(false)));
+        let lock = WriterLock::acquire(&*disk, Duration::ZERO).unwrap();
+        assert!(matches!(writer_lives(&*disk.clone().reader()), Ok(true)));
+        drop(lock);
+        assert!(matches!(writer_lives(&*disk.clone().reader()), Ok(false)));
+        control.fail_operation(1, 5, Failure::Once);
+        assert!(matches!(writer_lives(&*disk.reader()), Err(Error::Io { .. })));
+    }
+}

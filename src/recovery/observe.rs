@@ -262,3 +262,68 @@ fn cursors_beyond(disk: &dyn ReadDisk, segments: &SegmentManager, bad: u64) -> R
     beyond.sort();
     Ok(beyond)
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::disk::Disk;
+    use crate::disk::sim::{Failure, SimDisk};
+    use crate::format::state_file::StateFile;
+    use crate::position::JournalId;
+
+    const ID: JournalId = JournalId([4; 16]);
+
+    /// A journal of one segment, which begins at `base`.
+    fn journal(base: u64) -> (SimDisk, Arc<dyn Disk>, SegmentManager) {
+        let header = SegmentHeader { id: ID, base, capacity: 60 << 10, created: 0 };
+        let control = SimDisk::new(1);
+        let disk = control.disk();
+        let file = disk.create(Folder::Root, &file_name::segment(base)).unwrap();
+        file.allocate(header.position_of(header.end())).unwrap();
+        file.write_at(&header.encode(), 0).unwrap();
+        let segments =
+            SegmentManager::load(&*disk.clone().reader(), base, None, Cache::Past).unwrap().segments;
+        (control, disk, segments)
+    }
+
+    #[test]
+    fn a_floor_is_evidence_beyond_the_bad_place_and_where_cleanup_has_left_nothing() {
+        for (base, bad, floor, is_evidence) in [
+            (0, 0, 0, false),
+            (61_440, 61_440, 61_440, true),
+            (61_440, 61_544, 61_440, false),
+            (61_440, 61_544, 61_544, false),
+            (61_440, 61_544, 61_545, true),
+        ] {
+            let (_control, disk, segments) = journal(base);
+            let (evidence, _) = outside_evidence(&*disk.reader(), &segments, bad, floor, None, 0).unwrap();
+            let expected =
+                if is_evidence { vec![Evidence::Floor { floor: Offset::new(floor) }] } else { vec![] };
+            assert_eq!(evidence, expected, "bad at {bad} of a segment at {base}, floor {floor}");
+        }
+    }
+
+    #[test]
+    fn only_the_journals_own_cursors_beyond_the_bad_place_are_evidence() {
+        let (control, disk, segments) = journal(0);
+        disk.make_folder(Folder::Cursors).unwrap();
+        let other = JournalId([5; 16]);
+        for (name, kind, id, offset) in [
+            ("own", StateKind::PinnedCursor, ID, 105),
+            ("advisory", StateKind::AdvisoryCursor, ID, 105),
+            ("at_the_place", StateKind::PinnedCursor, ID, 104),
+            ("of_another_journal", StateKind::PinnedCursor, other, 105),
+            ("no_cursor", StateKind::Floor, ID, 105),
+        ] {
+            state::write(&*disk, Folder::Cursors, name, &StateFile { kind, id, offset }).unwrap();
+        }
+        let reader = disk.reader();
+        let beyond = cursors_beyond(&*reader, &segments, 104).unwrap();
+        assert_eq!(beyond, [("advisory".to_owned(), 105), ("own".to_owned(), 105)]);
+        control.fail_operation(1, 5, Failure::Once);
+        assert!(matches!(cursors_beyond(&*reader, &segments, 104), Err(Error::Io { .. })));
+    }
+}
