@@ -35,6 +35,13 @@ impl PrepareError {
             Self::Refused(Error::io(operation, path, error))
         }
     }
+
+    fn may_be_tried_again(&self) -> bool {
+        match self {
+            Self::Full(_) | Self::Refused(_) => true,
+            Self::Doubtful(_) => false,
+        }
+    }
 }
 
 /// Creates the segment: under its name only when it is whole and durable.
@@ -170,13 +177,14 @@ impl Preparer {
         }
     }
 
-    /// The prepared segment; waits for it, or prepares it.
+    /// The prepared segment; waits for it, or prepares it. What an earlier try met counts for nothing: the cause may have
+    /// gone since.
     pub(crate) fn take(
         &self,
         header: SegmentHeader,
     ) -> std::result::Result<Arc<WritableSegment>, PrepareError> {
-        self.want(header);
         let mut jobs = self.shared.lock();
+        let mut is_own_try = false;
         loop {
             match std::mem::take(&mut jobs.next) {
                 Next::Ready(segment) => {
@@ -186,14 +194,21 @@ impl Preparer {
                     );
                     return Ok(segment);
                 }
-                Next::Failed(error) => return Err(error),
-                Next::Nothing => {
+                Next::Failed(error) if is_own_try || !error.may_be_tried_again() => return Err(error),
+                Next::Nothing | Next::Failed(_) if self.has_worker(&jobs) => {
+                    is_own_try = true;
+                    jobs.next = Next::Wanted(header);
+                    self.shared.changed.notify_all();
+                }
+                Next::Nothing | Next::Failed(_) => {
                     drop(jobs);
                     return create_segment(&*self.disk, header).map(Arc::new);
                 }
-                waiting @ (Next::Wanted(_) | Next::InWork) => jobs.next = waiting,
+                waiting @ (Next::Wanted(_) | Next::InWork) => {
+                    jobs.next = waiting;
+                    jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
+                }
             }
-            jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -402,5 +417,25 @@ mod tests {
         preparer.remove(vec![0]).unwrap();
         assert!(disk.list(Folder::Root).unwrap().is_empty());
         preparer.retire();
+    }
+
+    /// Found by `no_file_descriptors_left` on a busy machine: an append was refused for what had been over when it came.
+    #[test]
+    fn a_try_that_failed_earlier_refuses_nobody() {
+        let keep = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = NativeDisk::open_write(keep.path(), false).unwrap();
+        let preparer = Preparer::new(disk, true).unwrap();
+        let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
+        let in_the_way = keep.path().join(format!("{}{UNFINISHED}", file_name::segment(0)));
+        std::fs::create_dir(&in_the_way).unwrap();
+        assert!(matches!(preparer.take(header), Err(PrepareError::Refused(_))));
+        preparer.want(header);
+        let mut jobs = preparer.shared.lock();
+        while !matches!(jobs.next, Next::Failed(_)) {
+            jobs = preparer.shared.changed.wait(jobs).unwrap();
+        }
+        drop(jobs);
+        std::fs::remove_dir(&in_the_way).unwrap();
+        assert_eq!(preparer.take(header).unwrap().header, header);
     }
 }
