@@ -132,7 +132,7 @@ where
         .caption(caption, ("sans-serif", 19))
         .x_label_area_size(46)
         .y_label_area_size(84)
-        .build_cartesian_2d(axis, (least * 0.8..most * 1.2).log_scale())
+        .build_cartesian_2d(axis, (beginning(least)..most * 1.2).log_scale())
         .map_err(|error| failed(&error))?;
     chart
         .configure_mesh()
@@ -162,4 +162,10 @@ where
         root.draw(&Text::new(name.as_str(), (x + 10, y), style)).map_err(|error| failed(&error))?;
     }
     root.present().map_err(|error| failed(&error))
+}
+
+/// Where a logarithmic axis begins. Its labels begin at a power of ten: there, if that is not far below.
+fn beginning(least: f64) -> f64 {
+    let power = 10f64.powf(least.log10().floor());
+    if least < 4.0 * power { power } else { least * 0.8 }
 }
