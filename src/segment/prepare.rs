@@ -420,22 +420,21 @@ mod tests {
     }
 
     /// Found by `no_file_descriptors_left` on a busy machine: an append was refused for what had been over when it came.
+    #[cfg(feature = "sim")]
     #[test]
     fn a_try_that_failed_earlier_refuses_nobody() {
-        let keep = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = NativeDisk::open_write(keep.path(), false).unwrap();
-        let preparer = Preparer::new(disk, true).unwrap();
+        let sim = crate::disk::sim::SimDisk::new(1);
+        let preparer = Preparer::new(sim.disk(), true).unwrap();
         let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
-        let in_the_way = keep.path().join(format!("{}{UNFINISHED}", file_name::segment(0)));
-        std::fs::create_dir(&in_the_way).unwrap();
-        assert!(matches!(preparer.take(header), Err(PrepareError::Refused(_))));
+        sim.set_room(Some(0));
+        assert!(matches!(preparer.take(header), Err(PrepareError::Full(_))));
         preparer.want(header);
         let mut jobs = preparer.shared.lock();
         while !matches!(jobs.next, Next::Failed(_)) {
             jobs = preparer.shared.changed.wait(jobs).unwrap();
         }
         drop(jobs);
-        std::fs::remove_dir(&in_the_way).unwrap();
+        sim.set_room(None);
         assert_eq!(preparer.take(header).unwrap().header, header);
     }
 }
