@@ -411,3 +411,44 @@ fn an_index_made_anew_from_the_journal_survives_a_crash_in_every_operation() {
     println!("{crashes} crashes");
     assert!(crashes > 20);
 }
+
+/// Found by breaking the code: nothing noticed a scan that took an error for its end.
+#[test]
+fn a_scan_that_cannot_read_on_says_so_and_ends() {
+    let disk = SimDisk::new(1);
+    let options = HybridOptions::new().background(false).journal(Options::new().segment_bytes(64 << 10));
+    let store = HybridStore::open_simulated(&disk, options).expect("a store");
+    for number in 0..500_u32 {
+        store.put(format!("key {number:04}").as_bytes(), &[7; 200]).expect("a put");
+    }
+    store.close().expect("an end in order");
+    let (mut whole, mut cut_short, mut after_some) = (0, 0, 0);
+    for nth in 1..1000 {
+        let reader = HybridReader::open_simulated(&disk).expect("a reader");
+        disk.fail_operation(nth, libc::EIO, Failure::Once);
+        let scan = reader.scan(KeyRange::all(), Direction::Forward, usize::MAX);
+        let mut seen = 0;
+        let failed = match scan {
+            Err(_) => true,
+            Ok(mut scan) => loop {
+                match scan.next_ref() {
+                    Ok(Some(_)) => seen += 1,
+                    Ok(None) => break false,
+                    Err(_) => {
+                        assert!(scan.next_ref().expect("nothing more").is_none());
+                        break true;
+                    }
+                }
+            },
+        };
+        disk.clear_faults();
+        assert!(failed || seen == 500, "a scan ended after {seen} of 500 entries without a word");
+        (whole, cut_short) = (whole + u32::from(!failed), cut_short + u32::from(failed));
+        after_some += u32::from(failed && seen > 0);
+        if whole > 2 {
+            break;
+        }
+    }
+    println!("{cut_short} scans were cut short by an error, {after_some} of them after some entries");
+    assert!(whole > 0 && after_some > 0);
+}
