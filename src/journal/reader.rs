@@ -126,7 +126,7 @@ impl JournalReader {
 
     /// Reads the record at `offset` into `payload`, in place of what that held, and gives its hash. Allocates nothing
     /// once `payload` has grown to the largest record, with 40 bytes to spare, or to 4 KiB where that is more. Threads
-    /// that read at the same time do not get into each other's way.
+    /// that read at the same time, up to 16 of them, do not get into each other's way.
     ///
     /// # Errors
     /// As [`read`](Self::read); `payload` then holds nothing of use.
