@@ -102,8 +102,12 @@ impl World {
             .memory_bytes_max(64 << 10)
             .keep_journal(random.u8(..4) == 0)
             .background(false);
+        let disk = SimDisk::new(seed);
+        // What redb asks of a medium: a byte is written whole or not at all ("Assumptions about underlying media" in
+        // its design). The journal asks for less and has the disk's whole malice.
+        disk.whole_bytes("index.redb.new");
         Self {
-            disk: SimDisk::new(seed),
+            disk,
             options,
             oracle: MemStore::new(),
             pending: None,

@@ -187,6 +187,13 @@ impl SimDisk {
         self.shared.lock().faults.damages_rewrites = !on;
     }
 
+    /// In files that are made under this name from now on, whatever their names later, a power cut leaves each byte of an
+    /// un-flushed sector as it was before a write or after it, in any mixture. Otherwise it may fill what was written
+    /// with garbage. For the files of others who rely on whole bytes; the journal does not.
+    pub fn whole_bytes(&self, name: &str) {
+        self.shared.lock().faults.whole_bytes.push(name.to_owned());
+    }
+
     /// Sets the time. From here it goes on by a second an operation; at first it is `UNIX_EPOCH`.
     pub fn set_clock(&self, now: SystemTime) {
         self.shared.lock().set_clock(now);

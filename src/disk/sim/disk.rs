@@ -119,6 +119,8 @@ impl Disk for SimHandle {
         }
         met(broken, is_free(&state, folder, name))?;
         let inode = state.add_inode();
+        let whole_bytes = state.faults.whole_bytes.iter().any(|whole| whole == name);
+        state.inode_mut(inode).whole_bytes = whole_bytes;
         let target = Some(Target::File(inode));
         state.change_names(broken, vec![Edit { folder, name: name.to_owned(), target }])?;
         let handle = state.draw_number();

@@ -135,6 +135,8 @@ pub(super) struct Faults {
     pub(super) misdirect_read: Option<u64>,
     /// Bytes may be damaged although they are rewritten with the same value.
     pub(super) damages_rewrites: bool,
+    /// Files made under these names keep their bytes whole.
+    pub(super) whole_bytes: Vec<String>,
 }
 
 impl Faults {

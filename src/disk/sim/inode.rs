@@ -54,6 +54,8 @@ pub(super) struct Inode {
     pub(super) locked_by: Option<u64>,
     /// Announcements on the shared page.
     pub(super) announcements: u32,
+    /// A power cut leaves each byte as it was before a write or after it.
+    pub(super) whole_bytes: bool,
 }
 
 impl Inode {
@@ -67,6 +69,7 @@ impl Inode {
             late_error: None,
             locked_by: None,
             announcements: 0,
+            whole_bytes: false,
         }
     }
 
@@ -290,6 +293,10 @@ impl Inode {
                     Arc::make_mut(&mut left).put(sector, &torn(&new, &old, dirt, rng), true);
                     injected.sectors_torn += u64::from(new != old);
                 }
+                1 if self.whole_bytes => {
+                    Arc::make_mut(&mut left).put(sector, &shuffled(&new, &old, rng), true);
+                    injected.sectors_torn += u64::from(new != old);
+                }
                 1 if dirt == Dirt::Write => {
                     let whole = damages_rewrites || !self.durable.is_real(sector);
                     Arc::make_mut(&mut left).put(sector, &garbage(&new, &old, whole, rng), true);
@@ -358,6 +365,17 @@ fn torn(new: &Sector, old: &Sector, dirt: Dirt, rng: &mut Rng) -> Sector {
     };
     let mut mixed = *old;
     mixed[..cut].copy_from_slice(&new[..cut]);
+    mixed
+}
+
+/// Each byte old or new.
+fn shuffled(new: &Sector, old: &Sector, rng: &mut Rng) -> Sector {
+    let mut mixed = *old;
+    for (byte, new) in mixed.iter_mut().zip(new) {
+        if rng.bool() {
+            *byte = *new;
+        }
+    }
     mixed
 }
 

@@ -12,7 +12,7 @@
 //!
 //! | zone | what may break | what may not, and why |
 //! |---|---|---|
-//! | content since the last flush | each sector alone: kept, dropped (the old content, zeros if there was none), torn (its first part new) or garbage; in any order | flushed sectors: that is what a flush means |
+//! | content since the last flush | each sector alone: kept, dropped (the old content, zeros if there was none), torn (its first part new) or garbage, where not [`SimDisk::whole_bytes`]; in any order | flushed sectors: that is what a flush means |
 //! | a sector written again | the same, but bytes that were durable and were written with the same value survive, unless [`SimDisk::powersafe_overwrite`] is off | rewriting the block that holds the last commit's end relies on it; so does every log that packs densely |
 //! | length since the last flush | kept or dropped, apart from the content (kept length and lost content: zeros) | a flushed length, or the length that flushed log bytes need |
 //! | names since the last `sync_folder` | each change alone: kept or dropped; syncing a file does not save its name | a rename in one folder is atomic; one across folders is so only while neither folder is synced |

@@ -70,6 +70,31 @@ fn bytes_rewritten_with_the_same_value_survive_only_where_overwrites_are_powersa
 }
 
 #[test]
+fn where_bytes_are_whole_each_is_old_or_new_and_in_others_there_is_garbage() {
+    for whole in [true, false] {
+        let (mut mixed, mut garbage) = (0, 0);
+        for seed in 0..200 {
+            let sim = SimDisk::new(seed);
+            if whole {
+                sim.whole_bytes("b.new");
+            }
+            let disk = sim.disk();
+            let file = disk.create(Folder::Root, "b.new").unwrap();
+            file.write_at(&[5; BLOCK], 0).unwrap();
+            file.sync().unwrap();
+            disk.rename((Folder::Root, "b.new"), (Folder::Root, "b")).unwrap();
+            disk.sync_folder(Folder::Root).unwrap();
+            file.write_at(&[6; BLOCK], 0).unwrap();
+            sim.power_cut();
+            let content = sim.content("b").unwrap();
+            garbage += content.iter().filter(|byte| ![5, 6].contains(*byte)).count();
+            mixed += content.windows(3).filter(|bytes| **bytes == [5, 6, 5]).count();
+        }
+        assert_eq!((mixed > 0, garbage == 0), (whole, whole), "{mixed} {garbage}");
+    }
+}
+
+#[test]
 fn unsynced_names_survive_or_not_and_synced_ones_do() {
     let mut seen = std::collections::BTreeSet::new();
     for seed in 0..200 {
