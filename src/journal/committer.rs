@@ -3,6 +3,7 @@
 //! Guarantees: an append is answered with `Ok` only for a [`Durable`]; after the first failure everything is answered
 //! with it; however the thread ends, nobody is left waiting.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -94,9 +95,11 @@ impl Committer {
 
     /// The whole life of the commit thread.
     pub(super) fn run(mut self) {
-        // Dropped before the promises that this holds: they answer with the failure.
-        let _guard = NotePanic(self.gathering.intake.rounds.clone());
-        let failed = self.run_until_closed();
+        let working = AssertUnwindSafe(|| self.run_until_closed());
+        let failed = catch_unwind(working).unwrap_or_else(|panic| {
+            self.writer.abandon();
+            Some(failure_of(&*panic))
+        });
         // First the writer, and with it the locks and the background work: whoever is refused with a failure finds the disk at
         // rest and can reopen the journal. Then the promises that are left, which refuse with what is noted here.
         let Self { writer, gathering, .. } = self;
@@ -418,22 +421,11 @@ impl EndOfRounds {
 
     /// Runs the commit thread; a panic inside becomes the journal's first failure.
     pub(super) fn run(self, work: impl FnOnce(&Self)) {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(&self)));
+        let outcome = catch_unwind(AssertUnwindSafe(|| work(&self)));
         let failed = outcome.err().map(|panic| failure_of(&*panic));
         self.rounds.end(failed);
         if let Some(watermark) = self.watermark.get() {
             watermark.wake();
-        }
-    }
-}
-
-/// While a panic unwinds, promises are dropped: they must find the failure to answer with.
-struct NotePanic(Arc<super::rounds::Rounds>);
-
-impl Drop for NotePanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.note_failure(&panicked("see the panic's own message".into()));
         }
     }
 }
@@ -444,9 +436,5 @@ fn failure_of(panic: &(dyn std::any::Any + Send)) -> Error {
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without a message".into());
-    panicked(message)
-}
-
-fn panicked(message: String) -> Error {
     Error::Failed { first: Arc::new(Error::Panicked { message }) }
 }

@@ -344,6 +344,12 @@ impl JournalWriter {
         Ok(())
     }
 
+    /// After a panic nobody knows what is staged: nothing is written any more, also by a close. What is durable stays so.
+    #[cfg(feature = "group-commit")]
+    pub(super) fn abandon(&mut self) {
+        self.closed = true;
+    }
+
     /// Closes the journal: writes a last commit that says so. Without it nothing is lost, but the next opening has to
     /// look for the end.
     ///
@@ -396,7 +402,7 @@ impl JournalWriter {
 
 impl Drop for JournalWriter {
     fn drop(&mut self) {
-        // After a panic nobody knows what is staged; what is durable stays so.
+        // As `abandon`, where the panic goes through the caller.
         if !self.closed && !std::thread::panicking() {
             let _ = self.close_in_place();
         }
