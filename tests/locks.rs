@@ -88,6 +88,32 @@ fn a_lock_that_cannot_be_had_is_reported_in_bounded_time() {
 }
 
 #[test]
+fn a_ticket_that_went_through_a_fork_keeps_nobody_waiting() {
+    let (_keep, directory) = common::journal_directory();
+    // So long the commit thread waits for more: the fork finds the record on its way.
+    let options = options().linger(Duration::from_millis(500));
+    let journal = Journal::open(&directory, options).expect("a new journal");
+    let (first, second) = (journal.submit(b"1").expect("a ticket"), journal.submit(b"2").expect("a ticket"));
+    // SAFETY: the child calls only functions that need no other thread and no lock held at the time of the fork; then
+    // it ends without running any destructor.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let refused = matches!(first.try_wait(), Ok(None))
+            && matches!(first.wait_timeout(Duration::from_secs(60)), Err(Error::Forked))
+            && matches!(second.wait(), Err(Error::Forked));
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(if refused { 0 } else { 1 }) };
+    }
+    assert!(pid > 0, "a fork");
+    let mut status = 0;
+    // SAFETY: waits for the child just made; the status lives in this frame.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    assert!(waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status}");
+    first.wait().expect("the parent's record is durable");
+    second.wait().expect("the parent's record is durable");
+}
+
+#[test]
 fn a_forked_child_is_refused_and_the_parent_goes_on() {
     let (_keep, directory) = common::journal_directory();
     let journal = Journal::open(&directory, options()).expect("a new journal");

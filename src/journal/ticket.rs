@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::receipt::Receipt;
 use super::rounds::Slot;
 use super::sync::Instant;
+use crate::disk::fork_count;
 use crate::error::{Error, Result};
 use crate::position::{Hash, Offset};
 
@@ -15,25 +16,30 @@ use crate::position::{Hash, Offset};
 pub struct Ticket {
     slot: Arc<Slot>,
     hash: Hash,
+    /// A child after a fork has no commit thread that would answer.
+    forks: u32,
 }
 
 impl Ticket {
     pub(super) fn new(slot: Arc<Slot>, hash: Hash) -> Self {
-        Self { slot, hash }
+        Self { slot, hash, forks: fork_count() }
     }
 
     /// Waits until the record is durable.
     ///
     /// # Errors
     /// [`Error::DiskFull`]: the record will never appear. [`Error::Failed`]: whether it is durable is not known.
-    /// [`Error::Closed`]: it will never appear.
+    /// [`Error::Closed`]: it will never appear. [`Error::Forked`]: this process is a fork of the one that submitted the
+    /// record, and the answer had not come before.
     pub fn wait(self) -> Result<Receipt> {
-        self.receipt(self.slot.wait())
+        self.wait_shared()
     }
 
     /// As [`wait`](Self::wait), for tickets that several look at.
-    #[cfg(feature = "store")]
     pub(crate) fn wait_shared(&self) -> Result<Receipt> {
+        if self.is_forked() {
+            return self.try_wait()?.ok_or(Error::Forked);
+        }
         self.receipt(self.slot.wait())
     }
 
@@ -42,6 +48,9 @@ impl Ticket {
     /// # Errors
     /// As [`wait`](Self::wait).
     pub fn wait_timeout(&self, patience: Duration) -> Result<Option<Receipt>> {
+        if self.is_forked() {
+            return self.try_wait()?.map_or(Err(Error::Forked), |receipt| Ok(Some(receipt)));
+        }
         let deadline = Instant::now().checked_add(patience);
         self.slot.wait_until(deadline).map(|answer| self.receipt(answer)).transpose()
     }
@@ -58,6 +67,10 @@ impl Ticket {
     #[must_use]
     pub fn hash(&self) -> Hash {
         self.hash
+    }
+
+    fn is_forked(&self) -> bool {
+        fork_count() != self.forks
     }
 
     fn receipt(&self, answer: Result<u64>) -> Result<Receipt> {
