@@ -14,7 +14,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 
 use ringwal::{
-    Direction, HybridOptions, HybridStore, JournaledStore, KvStore, Offset, Options, StoreError, WriteBatch,
+    Direction, HybridOptions, HybridReader, HybridStore, KeyRange, KvStore, Offset, Options, StoreError,
+    WriteBatch,
 };
 
 const KILLS: u32 = 50;
@@ -108,14 +109,21 @@ fn no_acknowledged_write_is_lost_when_the_writer_is_killed() {
             *of = (*of).max(*number);
         }
         acknowledged += seen.len() as u64;
+        let reader =
+            HybridStore::open_read_only(&directory).expect("a killed writer keeps nobody from looking");
+        let looked = numbers(&reader);
+        stores::assert_origins(&reader);
+        drop(reader);
         let store = HybridStore::open(&directory, options()).expect("a kill is no damage");
         checkpoints += u32::from(store.checkpointed_below() > applied);
         applied = store.checkpointed_below();
         replayed += u32::from(store.memory_bytes() > 0);
         let found = numbers(&store);
         for (place, number) in &newest {
-            let there = found.get(place).copied();
+            let (there, seen) = (found.get(place).copied(), looked.get(place).copied());
             assert!(there >= Some(*number), "{place:?}: {number} was acknowledged, {there:?} is there");
+            assert!(seen >= Some(*number), "{place:?}: {number} was acknowledged, {seen:?} was shown before");
+            assert!(there >= seen, "{place:?}: {seen:?} was shown, {there:?} is there");
         }
         stores::assert_origins(&store);
     }
@@ -139,7 +147,7 @@ fn read_beside(directory: &Path) {
         let as_of = reader.as_of();
         let held = numbers(&reader);
         assert_eq!(held, before, "without a refresh nothing changes");
-        let mut scan = reader.scan(ringwal::KeyRange::all(), Direction::Forward, usize::MAX).expect("a scan");
+        let mut scan = reader.scan(KeyRange::all(), Direction::Forward, usize::MAX).expect("a scan");
         let first = scan.next().transpose().expect("readable");
         let end = reader.refresh().expect("a refresh");
         assert!(end.get() >= durable_end, "what the writer has acknowledged is shown: {end} {durable_end}");
@@ -193,27 +201,92 @@ fn another_process_reads_beside_the_writer() {
     assert!(child.wait().expect("its end").success());
 }
 
-#[test]
-fn after_a_killed_writer_a_reader_says_what_to_do_and_after_a_closed_one_it_reads() {
-    let (_keep, directory) = common::journal_directory();
-    let mut child = common::child("no_acknowledged_write_is_lost_when_the_writer_is_killed", &directory);
-    let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.starts_with("ack ")));
+/// A directory that a killed writer left, with some checkpoints in it.
+fn left_by_a_killed_writer(directory: &Path) {
+    let mut child = common::child("no_acknowledged_write_is_lost_when_the_writer_is_killed", directory);
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    assert_eq!(lines.filter(|line| line.starts_with("ack ")).take(200).count(), 200);
     child.kill().expect("the child is ours to kill");
     child.wait().expect("its end");
-    let error = HybridStore::open_read_only(&directory).map(drop).expect_err("not closed");
-    assert!(matches!(error, StoreError::IndexNotClosed { .. }), "{error:?}");
-    assert!(error.to_string().contains("open it for writing once"), "{error}");
-    let store = HybridStore::open(&directory, options()).expect("opened for writing");
-    let expected = stores::all(&store);
-    store.close().expect("closed");
-    let reader = HybridStore::open_read_only(&directory).expect("a closed store");
-    assert_eq!(stores::all(&reader), expected);
-    assert_eq!(reader.as_of(), reader.journal_reader().durable_end().expect("an end"));
-    // A reader that stays does not keep a writer out, and follows it.
-    let store = HybridStore::open(&directory, options()).expect("a writer beside a reader");
+}
+
+#[test]
+fn after_a_killed_writer_a_reader_shows_what_the_next_one_finds() {
+    let (_keep, directory) = common::journal_directory();
+    left_by_a_killed_writer(&directory);
+    let index = directory.join("index.redb");
+    let before = std::fs::read(&index).expect("the index");
+    let reader = HybridStore::open_read_only(&directory).expect("a store that nobody closed");
+    let (shown, as_of) = (stores::all(&reader), reader.as_of());
+    stores::assert_origins(&reader);
+    assert!(std::fs::read(&index).expect("the index") == before, "looking changes nothing");
+    let store = HybridStore::open(&directory, options()).expect("opened for writing beside the reader");
+    let end = store.journal().durable_end();
+    // What had reached the disk and was not acknowledged yet may be more.
+    let shown_again = stores::all(&store).len() - shown.len();
+    assert!(as_of <= end && (as_of < end || shown_again == 0), "{as_of} {end} {shown_again}");
     store.put(b"a/0/000", &0_u64.to_le_bytes()).expect("a put");
     store.flush().expect("a checkpoint");
+    let error = reader.get(b"a/1/001").expect_err("the writer has the file again");
+    assert!(matches!(error, StoreError::IndexChanged { .. }), "{error:?}");
+    assert!(error.to_string().contains("HybridReader::refresh"), "{error}");
     reader.refresh().expect("a refresh");
     assert_eq!(reader.get(b"a/0/000").expect("a get"), Some(0_u64.to_le_bytes().to_vec()));
+    store.close().expect("closed");
+    reader.refresh().expect("a refresh");
+    assert_eq!(reader.get(b"a/0/000").expect("a get"), Some(0_u64.to_le_bytes().to_vec()));
+}
+
+#[test]
+fn a_reader_of_what_a_killed_writer_left_is_told_when_the_next_one_writes_over_it() {
+    let mut random = fastrand::Rng::with_seed(common::seed());
+    let (mut read, mut told) = (0_u32, 0_u32);
+    for _ in 0..12 {
+        let (_keep, directory) = common::fast_journal_directory();
+        left_by_a_killed_writer(&directory);
+        // What it reads, it reads from the file.
+        let cacheless = HybridOptions::new().index_cache_bytes(0);
+        let reader = HybridReader::open_with(&directory, cacheless).expect("a store that nobody closed");
+        let shown: BTreeMap<_, _> =
+            stores::all(&reader).into_iter().map(|entry| (entry.key, entry.value)).collect();
+        let keys: Vec<_> = shown.keys().cloned().collect();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                let store = HybridStore::open(&directory, options()).expect("the next writer");
+                for number in 0..600 {
+                    store.write(pair(number % THREADS, number)).expect("a write");
+                }
+            });
+            loop {
+                let is_over = writer.is_finished();
+                let key = &keys[random.usize(..keys.len())];
+                let looked = reader.get(key).map(|value| assert_eq!(value.as_ref(), shown.get(key)));
+                let looked = looked.and_then(|()| {
+                    let mut scan = reader.scan(KeyRange::all(), Direction::Forward, 20)?;
+                    let mut expected = shown.iter();
+                    while let Some(entry) = scan.next_ref()? {
+                        assert_eq!(
+                            Some((entry.key, entry.value)),
+                            expected.next().map(|(k, v)| (&**k, &**v))
+                        );
+                    }
+                    Ok(())
+                });
+                match looked {
+                    Ok(()) => read += 1,
+                    Err(StoreError::IndexChanged { .. }) => {
+                        told += 1;
+                        break;
+                    }
+                    Err(error) => panic!("{error:?}"),
+                }
+                assert!(!is_over, "checkpoints were made, and nobody was told");
+            }
+            writer.join().expect("the writer");
+        });
+        reader.refresh().expect("a refresh");
+        assert_eq!(numbers(&reader).len(), shown.len() / 2);
+    }
+    println!("{read} looks, {told} readers were told that a writer came");
+    assert!(read > 0 && told == 12);
 }

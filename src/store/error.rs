@@ -171,12 +171,25 @@ pub enum StoreError {
         floor: Offset,
     },
 
-    /// The index was not closed in order and nobody has opened it for writing since; a reader cannot put it in order.
+    /// The index was not closed in order, and only going over the whole of it could tell what is in it, or a writer is just
+    /// opening it.
     #[error(
-        "{}: the store's last writer did not close it; open it for writing once, which puts the index in order",
+        "{}: the store's last writer did not close it and left it in disorder; open it for writing once, which puts the \
+         index in order",
         path.display()
     )]
     IndexNotClosed {
+        /// The index file.
+        path: PathBuf,
+    },
+
+    /// A reader read what a writer had left unclosed, and a writer has opened it since.
+    #[error(
+        "{}: a writer has opened the store since this reader did, and may have written over what it reads; refresh the \
+         reader (`HybridReader::refresh`)",
+        path.display()
+    )]
+    IndexChanged {
         /// The index file.
         path: PathBuf,
     },

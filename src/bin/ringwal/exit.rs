@@ -99,6 +99,7 @@ fn of_store(error: &StoreError) -> u8 {
         | StoreError::KeyTooLong { .. }
         | StoreError::TooLarge { .. }
         | StoreError::IndexNotClosed { .. }
+        | StoreError::IndexChanged { .. }
         | StoreError::TailTooLong { .. }
         | StoreError::IndexUnsupported { .. } => 2,
         _ => 3,

@@ -30,6 +30,9 @@ const TRIES: u32 = 100;
 /// A store open for reading. Shows the state of the moment when it was opened or [refreshed](Self::refresh) last: all
 /// that was durable then. Needs read permission only.
 ///
+/// After a writer that was killed it shows what the next one will find, and changes nothing. When that next one comes,
+/// reads answer [`StoreError::IndexChanged`] until the reader was refreshed.
+///
 /// It keeps in memory what the writer has not checkpointed, so as much as the writer does, and never more than its own
 /// [`memory_bytes_max`](HybridOptions::memory_bytes_max); where there is no index, everything that the journal holds. What
 /// is more is refused, with what to do. (A refresh has the old state and the new one for a moment; the cache of the index
@@ -57,8 +60,7 @@ impl HybridReader {
     /// Opens the store in `directory` as it is now.
     ///
     /// # Errors
-    /// What [`JournalReader::open`] answers; [`StoreError::IndexNotClosed`] after a writer that was killed, until the store
-    /// was opened for writing once; [`StoreError::TailTooLong`]; the refusals of
+    /// What [`JournalReader::open`] answers; [`StoreError::IndexNotClosed`]; [`StoreError::TailTooLong`]; the refusals of
     /// [`HybridStore::open`](super::HybridStore::open).
     pub fn open(directory: impl AsRef<Path>) -> StoreResult<Self> {
         Self::open_with(directory, HybridOptions::new())
@@ -117,7 +119,10 @@ impl HybridReader {
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         let mut too_long = None;
         for _ in 0..TRIES {
-            let generation = self.generation(&mut source.index)?;
+            let generation = match self.generation(&mut source.index) {
+                Err(StoreError::IndexChanged { .. }) => continue,
+                generation => generation?,
+            };
             let applied = generation.state().applied;
             match self.view_on(generation, source.tail_bytes) {
                 // The writer has made a checkpoint in between, and removed what was before it.
@@ -155,7 +160,7 @@ impl HybridReader {
     /// The index as it is now, opened where it is not yet, or where somebody has made it anew.
     fn generation(&self, index: &mut Option<IndexReader>) -> StoreResult<Generation> {
         if let Some(opened) = &*index
-            && !opened.is_named(&*self.disk)?
+            && !opened.is_current(&*self.disk)?
         {
             *index = None;
         }

@@ -88,7 +88,7 @@ impl Index {
     /// The index as the last checkpoint left it.
     pub(in crate::store::hybrid) fn generation(&self) -> StoreResult<Generation> {
         let transaction = guarded(&self.path, "read", || self.database.begin_read())?;
-        Generation::of(&self.path, &transaction)
+        Generation::of(&self.path, &transaction, None)
     }
 
     /// Brings the table and the state into the index, together and durably. After an error it is not known whether

@@ -4,14 +4,10 @@ use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use redb::{
-    AccessGuard, Builder, ReadOnlyDatabase, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    TableDefinition, TableError,
-};
+use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, TableDefinition, TableError};
 
-use super::backend::{INDEX, is_named, open_read};
-use super::errors::{damaged, guarded, not_opened};
-use crate::disk::{FileIdentity, Folder, ReadDisk};
+use super::errors::{damaged, guarded};
+use super::reader::Source;
 use crate::error::Error;
 use crate::position::JournalId;
 use crate::store::error::{StoreError, StoreResult};
@@ -68,7 +64,7 @@ pub(in crate::store::hybrid) struct Generation {
     entries: Entries,
     state: IndexState,
     /// Of a reader, whose scans go on when it has gone over to another file. Dropped after the entries.
-    _database: Option<Arc<ReadOnlyDatabase>>,
+    source: Option<Source>,
 }
 
 enum Entries {
@@ -90,7 +86,11 @@ impl Entries {
 }
 
 impl Generation {
-    pub(super) fn of(path: &Arc<PathBuf>, transaction: &ReadTransaction) -> StoreResult<Self> {
+    pub(super) fn of(
+        path: &Arc<PathBuf>,
+        transaction: &ReadTransaction,
+        source: Option<Source>,
+    ) -> StoreResult<Self> {
         let state = guarded(path, "read", || {
             let state = match transaction.open_table(STATE) {
                 Err(TableError::TableDoesNotExist(_)) => return Ok(None),
@@ -100,18 +100,18 @@ impl Generation {
         })?;
         let state = state.ok_or_else(|| damaged(path, "it does not say what it is"))??;
         let entries = guarded(path, "read", || transaction.open_table(ENTRIES))?;
-        Ok(Self { path: Arc::clone(path), entries: Entries::Table(entries), state, _database: None })
+        Ok(Self { path: Arc::clone(path), entries: Entries::Table(entries), state, source })
     }
 
     /// What there is before the first checkpoint.
     pub(in crate::store::hybrid) fn empty(path: PathBuf, id: JournalId) -> Self {
         let state = IndexState { id, applied: 0 };
-        Self { path: Arc::new(path), entries: Entries::None, state, _database: None }
+        Self { path: Arc::new(path), entries: Entries::None, state, source: None }
     }
 
     /// In place of this one when the store is closed.
     pub(in crate::store::hybrid) fn closed(&self) -> Self {
-        Self { path: Arc::clone(&self.path), entries: Entries::Closed, state: self.state, _database: None }
+        Self { path: Arc::clone(&self.path), entries: Entries::Closed, state: self.state, source: None }
     }
 
     pub(in crate::store::hybrid) fn state(&self) -> IndexState {
@@ -121,9 +121,19 @@ impl Generation {
     /// The value of the key and where it came from.
     pub(in crate::store::hybrid) fn get(&self, key: &[u8]) -> StoreResult<Option<(Vec<u8>, u64)>> {
         let Some(entries) = self.entries.table()? else { return Ok(None) };
-        let Some(found) = guarded(&self.path, "read", || entries.get(key))? else { return Ok(None) };
-        let (origin, value) = self.parted(found.value())?;
-        Ok(Some((value.to_vec(), origin)))
+        self.unchanged(|| {
+            let Some(found) = guarded(&self.path, "read", || entries.get(key))? else { return Ok(None) };
+            let (origin, value) = self.parted(found.value())?;
+            Ok(Some((value.to_vec(), origin)))
+        })
+    }
+
+    /// What is read, unless it is read from a file that a writer has again.
+    fn unchanged<T>(&self, read: impl FnOnce() -> StoreResult<T>) -> StoreResult<T> {
+        match &self.source {
+            Some(source) => source.unchanged(&self.path, read),
+            None => read(),
+        }
     }
 
     pub(in crate::store::hybrid) fn rows(
@@ -133,7 +143,10 @@ impl Generation {
     ) -> StoreResult<Rows> {
         let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (range.lower(), range.upper());
         let range = match self.entries.table()? {
-            Some(entries) => Some(guarded(&self.path, "read", || entries.range::<&[u8]>(bounds))?),
+            Some(entries) => {
+                let range = || guarded(&self.path, "read", || entries.range::<&[u8]>(bounds));
+                Some(self.unchanged(range)?)
+            }
             None => None,
         };
         let mut rows = Rows { generation: Arc::clone(self), range, direction, next: None };
@@ -187,6 +200,18 @@ impl Rows {
 
     /// Goes over the next entry.
     pub(in crate::store::hybrid) fn skip(&mut self) -> StoreResult<()> {
+        if self.generation.source.as_ref().is_none_or(Source::is_shared) {
+            return self.skip_unchecked();
+        }
+        let generation = Arc::clone(&self.generation);
+        let skipped = generation.unchanged(|| self.skip_unchecked());
+        if skipped.is_err() {
+            self.next = None;
+        }
+        skipped
+    }
+
+    fn skip_unchecked(&mut self) -> StoreResult<()> {
         let (Some(range), next) = (&mut self.range, &mut self.next) else { return Ok(()) };
         // Two guards are some hundred bytes: they go to their place at once.
         guarded(&self.generation.path, "read", || {
@@ -201,51 +226,5 @@ impl Rows {
             self.generation.parted(value.value())?;
         }
         Ok(())
-    }
-}
-
-/// The index for a process that only reads, beside a writer or without one.
-pub(in crate::store::hybrid) struct IndexReader {
-    path: Arc<PathBuf>,
-    database: Arc<ReadOnlyDatabase>,
-    identity: Option<FileIdentity>,
-}
-
-impl IndexReader {
-    /// `None` where there is no index.
-    pub(in crate::store::hybrid) fn open(
-        disk: &dyn ReadDisk,
-        cache_bytes: usize,
-    ) -> StoreResult<Option<Self>> {
-        let path = Arc::new(disk.path(Folder::Root, INDEX));
-        let mut builder = Builder::new();
-        builder.set_cache_size(cache_bytes);
-        let opened = guarded(&path, "open", || Ok::<_, redb::Error>(open_read(disk, INDEX, &mut builder)))?;
-        let (opened, identity) = match opened {
-            Ok(opened) => opened,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(Error::io("open", &**path, source).into()),
-        };
-        let database = Arc::new(opened.map_err(|error| not_opened(&path, error))?);
-        Ok(Some(Self { path, database, identity }))
-    }
-
-    /// Whether the index' name still leads to this file.
-    pub(in crate::store::hybrid) fn is_named(&self, disk: &dyn ReadDisk) -> StoreResult<bool> {
-        is_named(disk, self.identity)
-    }
-
-    /// The index as the last checkpoint left it.
-    pub(in crate::store::hybrid) fn generation(&self) -> StoreResult<Generation> {
-        let transaction = guarded(&self.path, "read", || self.database.begin_read())?;
-        let mut generation = Generation::of(&self.path, &transaction)?;
-        generation._database = Some(Arc::clone(&self.database));
-        Ok(generation)
-    }
-}
-
-impl std::fmt::Debug for IndexReader {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("IndexReader").field("path", &self.path).finish_non_exhaustive()
     }
 }

@@ -8,7 +8,10 @@ mod backend;
 mod errors;
 mod file;
 mod generation;
+mod left;
+mod reader;
 
 pub(super) use backend::{INDEX, UNFINISHED};
 pub(super) use file::Index;
-pub(super) use generation::{Generation, IndexReader, IndexState, Rows};
+pub(super) use generation::{Generation, IndexState, Rows};
+pub(super) use reader::IndexReader;
