@@ -21,7 +21,7 @@ use super::sync::{Instant, Mutex, mpsc};
 use super::ticket::{Ticket, TrySubmitError};
 use super::writer::{JournalWriter, check_sizes};
 use super::writer_open::Driver;
-use crate::disk::{BackendReport, Disk, fork_count};
+use crate::disk::{BackendReport, Disk, block_file_size_signal, fork_count};
 use crate::error::{Error, Result};
 use crate::format::record::{RECORD_HEADER_BYTES, RecordKind, UnplacedHeader};
 use crate::position::{Hash, JournalId, Offset};
@@ -422,6 +422,7 @@ fn commit_thread(
     open: impl FnOnce(Options) -> Result<JournalWriter>,
     tell: &mpsc::SyncSender<Result<(Opened, JournalReader)>>,
 ) {
+    block_file_size_signal();
     EndOfRounds::new(intake.rounds.clone()).run(move |end| {
         let opened = open(options).and_then(|writer| Ok((writer.reader()?, writer)));
         let (reader, writer) = match opened {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::active::{AHEAD_STEP_BYTES, WritableSegment, is_full};
-use crate::disk::{Disk, Folder};
+use crate::disk::{Disk, Folder, block_file_size_signal};
 use crate::error::{Error, Result};
 use crate::format::file_name::{self, UNFINISHED};
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -303,6 +303,7 @@ enum Job {
 /// The background thread: the most urgent job first, until it is told to stop.
 fn work(disk: &dyn Disk, shared: &Shared) {
     let _stopped = StoppedByPanic(shared);
+    block_file_size_signal();
     while let Some(job) = next_job(shared) {
         match job {
             Job::Prepare(header) => {

@@ -153,6 +153,10 @@ impl WriteFile for NativeFile {
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<bool> {
+        // Writing there would not only fail: the kernel would send what ends a process that has not said otherwise.
+        if bytes > sys::file_bytes_max()? {
+            return Err(io::Error::from_raw_os_error(libc::EFBIG));
+        }
         let before = self.len()?;
         if before > bytes {
             self.buffered.set_len(bytes)?;

@@ -123,6 +123,27 @@ pub(super) fn allocate(file: BorrowedFd<'_>, mode: c_int, position: u64, bytes: 
     .map(drop)
 }
 
+/// How long a file may get that this process writes (RLIMIT_FSIZE).
+pub(super) fn file_bytes_max() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit needs a place for the answer.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) })?;
+    Ok(limit.rlim_cur)
+}
+
+/// Has the calling thread, and those that it starts, told by an error alone that a file may not get that long, and not by
+/// SIGXFSZ as well, which ends a process that has not said otherwise.
+pub(crate) fn block_file_size_signal() {
+    // SAFETY: `sigset_t` consists of integers, for which zero is a value.
+    let mut signals: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: sigemptyset needs a place for a set.
+    unsafe { libc::sigemptyset(&raw mut signals) };
+    // SAFETY: sigaddset needs a set that was initialised, and the number of a signal.
+    unsafe { libc::sigaddset(&raw mut signals, libc::SIGXFSZ) };
+    // SAFETY: pthread_sigmask reads a set and, with null, gives no old one back. It cannot fail with a right number.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, ptr::null_mut()) };
+}
+
 /// The first hole at or after `position`; the end of the file counts as one.
 pub(super) fn seek_hole(file: BorrowedFd<'_>, position: u64) -> io::Result<u64> {
     let position = file_offset(position)?;

@@ -10,6 +10,7 @@ use super::options::HybridOptions;
 use super::reader::HybridReader;
 use super::table::Table;
 use super::view::View;
+use crate::disk::block_file_size_signal;
 use crate::error::Error;
 use crate::journal::{Journal, JournalReader, Options, Receipt};
 use crate::position::Offset;
@@ -157,7 +158,10 @@ impl HybridStore {
             .then(|| {
                 let core = Arc::clone(&core);
                 let thread = std::thread::Builder::new().name("ringwal-checkpoint".into());
-                thread.spawn(move || core.checkpoint_when_due())
+                thread.spawn(move || {
+                    block_file_size_signal();
+                    core.checkpoint_when_due();
+                })
             })
             .transpose()
             .map_err(|source| Error::io("start the checkpoint thread of", "store", source))?;
