@@ -199,7 +199,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
     evidence.extend(outside);
     Ok(Observation {
         ambiguous: !rest.zero_sector && rest.dirty_end.is_some(),
-        dirty_end: rest.dirty_end.filter(|end| *end > tail.kept_end()),
+        dirty_end: rest.dirty_end,
         segments,
         behind_fault: seen.behind_fault,
         floor: seen.floor,

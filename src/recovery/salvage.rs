@@ -157,9 +157,6 @@ impl Salvage {
 fn walk_behind(segment: &SegmentFile, bad: u64) -> Result<Option<Walk>> {
     let mut bytes = [0; RECORD_HEADER_BYTES];
     let end = segment.header.end();
-    if end.saturating_sub(bad) < RECORD_HEADER_BYTES as u64 {
-        return Ok(None);
-    }
     segment.read(&mut bytes, bad, Cache::Past)?;
     let Some(header) = RecordHeader::decode(&bytes).filter(|_| !is_zero(&bytes)) else { return Ok(None) };
     let next = bad.saturating_add(header.record_bytes() as u64);
