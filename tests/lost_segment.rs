@@ -175,6 +175,17 @@ fn a_lost_segment_that_something_vouches_for_is_damage() {
 }
 
 #[test]
+fn a_segment_made_ready_that_the_device_has_lost_is_removed_before_another_is_made() {
+    let (disk, _) = lost_second_segment(&[]);
+    for name in ["watermark", "cursors/far"] {
+        disk.remove_file(name).expect("a file to forget");
+    }
+    let writer = JournalWriter::open_simulated(&disk, options()).expect("a segment to make anew");
+    assert!(disk.content(SECOND).is_none(), "nothing made another one yet");
+    drop(writer);
+}
+
+#[test]
 fn a_file_with_anything_in_it_or_at_another_place_is_not_ours_to_remove() {
     for keep in [(0, 1), (100, 1), (HEADER, 1), (60_000, 1)] {
         let (disk, _) = lost_second_segment(&[keep]);

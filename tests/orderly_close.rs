@@ -64,6 +64,23 @@ fn the_last_commit_is_enough_also_where_it_fills_its_segment() {
 }
 
 #[test]
+fn without_its_watermark_or_its_whole_length_a_closed_journal_is_counted() {
+    let (disk, end) = closed();
+    disk.remove_file("watermark").expect("a watermark");
+    let report = recover(&disk);
+    assert_eq!((report.records_kept, report.bytes_kept, report.clean_shutdown), (1, end as u64, true));
+
+    for bytes in [SEGMENT - 1, HEADER + end] {
+        let (disk, end) = closed();
+        disk.remove_file(SECOND).expect("the segment made ready");
+        change(&disk, FIRST, |content| content.truncate(bytes));
+        let report = recover(&disk);
+        assert_eq!((report.records_kept, report.bytes_kept, report.clean_shutdown), (1, end as u64, true));
+        assert_eq!(disk.content(FIRST).expect("the first segment").len(), SEGMENT);
+    }
+}
+
+#[test]
 fn whatever_stands_close_behind_the_end_is_seen() {
     let (_, end) = closed();
     let block_end = end.next_multiple_of(BLOCK);

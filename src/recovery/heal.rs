@@ -187,3 +187,33 @@ fn sync(file: &dyn WriteFile, segment: &SegmentFile) -> Result<()> {
     }
     file.sync().map_err(|source| Error::io("sync", &segment.path, source))
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::format::segment_header::SegmentHeader;
+    use crate::position::JournalId;
+
+    #[test]
+    fn zeros_go_from_the_cut_to_the_end_of_its_last_block_and_no_farther() {
+        const CAPACITY: u64 = 60 << 10;
+        let header = SegmentHeader { id: JournalId([4; 16]), base: CAPACITY, capacity: CAPACITY, created: 0 };
+        let name = file_name::segment(header.base);
+        for (from, end) in [(0, 1), (5000, 5100), (5000, 9000), (8192, 8193), (5000, CAPACITY)] {
+            let control = SimDisk::new(1);
+            let disk = control.disk();
+            let file = disk.create(Folder::Root, &name).unwrap();
+            file.write_at(&vec![7; 64 << 10], 0).unwrap();
+            let segment = SegmentFile::open(&*disk.reader(), header).unwrap();
+            zero(&segment, &*file, header.base + from, header.base + end).unwrap();
+            let mut expected = vec![7; 64 << 10];
+            // Within the block that something of is kept, not even to its end.
+            let stop = if end < block_ceiling(from) { end } else { block_ceiling(end) };
+            let [start, stop] = [from, stop].map(|at| BLOCK_BYTES + usize::try_from(at).unwrap());
+            expected[start..stop].fill(0);
+            assert!(control.content(&name).unwrap() == expected, "{from}..{end}");
+        }
+    }
+}

@@ -108,4 +108,16 @@ mod tests {
         control.fail_operation(1, 5, Failure::Once);
         assert!(matches!(writer_lives(&*disk.reader()), Err(Error::Io { .. })));
     }
+
+    #[test]
+    fn a_lock_file_that_another_process_makes_in_the_same_moment_is_taken_as_it_is() {
+        const ENOENT: i32 = 2;
+        let control = SimDisk::new(1);
+        let disk = control.disk();
+        drop(WriterLock::acquire(&*disk, Duration::ZERO).unwrap());
+        // The first look comes before the file is there, the attempt to create it after.
+        control.fail_operation(1, ENOENT, Failure::Once);
+        let _lock = WriterLock::acquire(&*disk, Duration::ZERO).unwrap();
+        assert!(matches!(writer_lives(&*disk.reader()), Ok(true)));
+    }
 }

@@ -85,3 +85,47 @@ fn look_for_commits(bytes: &[u8], at: u64, own: usize, bad: u64, segment: &Segme
         skip = index + 1;
     }
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::Folder;
+    use crate::disk::sim::SimDisk;
+    use crate::format::commit::CommitRecord;
+    use crate::format::file_name;
+    use crate::format::segment_header::SegmentHeader;
+    use crate::position::{Hash, JournalId};
+
+    #[test]
+    fn a_commit_vouches_wherever_it_stands_and_whatever_stands_before_it() {
+        const FROM: usize = 304;
+        let id = JournalId([4; 16]);
+        let header = SegmentHeader { id, base: 0, capacity: 4 << 20, created: 0 };
+        let commit = |at: usize, durable_below| {
+            let record = CommitRecord {
+                clean: false,
+                records: 0,
+                bytes: 104,
+                number: 7,
+                durable_below,
+                chain: Hash([1; 32]),
+            };
+            record.encode(at as u64, id).0
+        };
+        let second_chunk = FROM + CHUNK_BYTES;
+        for at in [500, second_chunk - 50, second_chunk, second_chunk + 7, 3 * CHUNK_BYTES] {
+            let disk = SimDisk::new(1).disk();
+            let file = disk.create(Folder::Root, &file_name::segment(0)).unwrap();
+            file.allocate(header.position_of(header.end())).unwrap();
+            for (at, durable_below) in [(FROM, 310), (at - 104, 310), (at, 311)] {
+                file.write_at(&commit(at, durable_below), header.position_of(at as u64)).unwrap();
+            }
+            let segment = SegmentFile::open(&*disk.reader(), header).unwrap();
+            let rest = search(&segment, FROM as u64, 310).unwrap();
+            let (at, durable_below) = (Offset::new(at as u64), Offset::new(311));
+            assert_eq!(rest.vouching, Some(Evidence::LaterCommit { at, durable_below }));
+            assert_eq!(rest.dirty_end, Some(at.get() + 104));
+        }
+    }
+}
