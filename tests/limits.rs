@@ -118,6 +118,77 @@ fn a_limit_below_the_segment_fails_the_journal_and_ends_nobody() {
     }
 }
 
+/// Where the system bounds the memory of groups of processes: the folder of the groups, and the file of the bound in one.
+fn memory_groups() -> Option<(&'static Path, &'static str)> {
+    let first = Path::new("/sys/fs/cgroup/memory");
+    if first.join("memory.limit_in_bytes").exists() {
+        return Some((first, "memory.limit_in_bytes"));
+    }
+    let second = Path::new("/sys/fs/cgroup");
+    let controllers = std::fs::read_to_string(second.join("cgroup.subtree_control")).ok()?;
+    controllers.split_whitespace().any(|name| name == "memory").then_some((second, "memory.max"))
+}
+
+/// A group of processes with so much memory, removed when dropped.
+struct MemoryGroup(std::path::PathBuf);
+
+impl MemoryGroup {
+    fn make(bytes: u64) -> std::io::Result<Self> {
+        let (groups, bound) = memory_groups().ok_or(std::io::ErrorKind::Unsupported)?;
+        let group = Self(groups.join(format!("ringwal-test-{}", std::process::id())));
+        std::fs::create_dir(&group.0)?;
+        std::fs::write(group.0.join(bound), bytes.to_string())?;
+        Ok(group)
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Recovery, reading and verification take a few mebibytes, whatever the journal's length.
+#[test]
+fn a_journal_larger_than_the_memory_is_recovered_and_read() {
+    const TEST: &str = "a_journal_larger_than_the_memory_is_recovered_and_read";
+    const RECORD: usize = 1 << 20;
+    const RECORDS: usize = 96;
+    if let Some(argument) = common::child_argument() {
+        let words = argument.to_string_lossy().into_owned();
+        let (group, directory) = words.split_once('#').expect("a group and a journal");
+        std::fs::write(Path::new(group).join("cgroup.procs"), std::process::id().to_string())
+            .expect("joined");
+        let journal = Journal::open(directory, Options::new()).expect("the journal");
+        assert_eq!(journal.recovery_report().records_kept, RECORDS as u64);
+        let records = journal.iter_from(Offset::ZERO).expect("records");
+        let sound =
+            records.filter(|record| record.as_ref().is_ok_and(|record| record.payload.len() == RECORD));
+        assert_eq!(sound.count(), RECORDS);
+        let report =
+            journal.reader().verify(&VerifyOptions::new().deep(true), &mut |_| ()).expect("verified");
+        assert!(report.is_sound(), "{report:?}");
+        journal.append(&vec![1; RECORD]).expect("an append");
+        return;
+    }
+    let group = match MemoryGroup::make(40 << 20) {
+        Ok(group) => group,
+        Err(error) => return println!("skipped: no group of processes with a bound of memory here: {error}"),
+    };
+    let (_keep, directory) = common::journal_directory();
+    let (_keep_copy, copy) = common::journal_directory();
+    let journal = Journal::open(&directory, Options::new().segment_bytes(128 << 20)).expect("a new journal");
+    let submit = |number: usize| journal.submit(vec![number as u8; RECORD]).expect("a ticket");
+    let tickets: Vec<_> = (0..RECORDS).map(submit).collect();
+    tickets.into_iter().for_each(|ticket| assert!(ticket.wait().is_ok()));
+    // As a killed process leaves it: recovery has all of it to look at.
+    common::copy_journal(&directory, &copy);
+    let argument = format!("{}#{}", group.0.display(), copy.display());
+    let child = common::child(TEST, Path::new(&argument));
+    let output = child.wait_with_output().expect("the child's end");
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stdout));
+}
+
 static HANDLED: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn count(_: libc::c_int) {
