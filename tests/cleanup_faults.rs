@@ -58,6 +58,29 @@ fn a_cleanup_that_is_tried_again_removes_nothing_before_the_floor_is_durable() {
 }
 
 #[test]
+fn a_cleanup_that_is_stopped_anywhere_leaves_no_gap_above_the_floor() {
+    let mut cuts = 0;
+    for stops_at in 1..60 {
+        let disk = SimDisk::new(1);
+        let mut writer = journal_to_clean_up(&disk);
+        disk.crash_before(stops_at);
+        let is_whole = writer.cleanup().is_ok();
+        for kept in 0..=disk.undecided() {
+            let left = disk.snapshot(2);
+            left.power_cut_keeping(&mut |thing| thing == kept);
+            cuts += 1;
+            let opened = JournalWriter::open_simulated(&left, options());
+            let error = opened.as_ref().err();
+            assert!(error.is_none(), "stopped before {stops_at}, only change {kept} survived: {error:?}");
+        }
+        if is_whole {
+            break;
+        }
+    }
+    assert!(cuts > 20, "only {cuts} power cuts");
+}
+
+#[test]
 fn segments_go_from_the_oldest_on() {
     let mut gaps = 0;
     for stops_at in 1..60 {

@@ -37,11 +37,18 @@ impl Core {
         if let Some(failed) = self.memory.failure() {
             return Err(failed);
         }
+        if cfg!(ringwal_zoo = "cursor_moved_before_the_index") {
+            let end = self.read_view().end;
+            checkpoints.clean_up(self, end)?;
+        }
         let index = checkpoints.index.as_ref().ok_or(Error::Closed)?;
         let id = self.journal.journal_id();
         // A cursor that is behind an index that this opening has found, not made: what was found may be in the cache only.
         let is_behind = !self.keep_journal && checkpoints.cursor < self.read_view().index.state().applied;
         if let Some((frozen, applied, bytes)) = self.freeze(is_behind) {
+            if cfg!(ringwal_zoo = "frozen_table_dropped_before_the_index_has_it") {
+                self.write_view().frozen = None;
+            }
             let brought = index.apply(&frozen, IndexState { id, applied }).and_then(|()| index.generation());
             let generation = match brought {
                 Ok(generation) => Arc::new(generation),
@@ -54,6 +61,9 @@ impl Core {
             };
             let outdated = {
                 let mut view = self.write_view();
+                if cfg!(ringwal_zoo = "checkpoint_drops_what_came_meanwhile") {
+                    view.active = Table::new();
+                }
                 (std::mem::replace(&mut view.index, generation), view.frozen.take())
             };
             // Takes a while for a large table.

@@ -58,6 +58,9 @@ impl Core {
         let payload = encode(&batch);
         drop(batch);
         let record: Arc<[u8]> = payload.as_slice().into();
+        if cfg!(ringwal_zoo = "shown_before_it_is_durable") {
+            self.write_view().show_early(&record, usize::MAX);
+        }
         let hashed = self.journal.hash(payload).inspect_err(|_| self.memory.give_back(cost))?;
         let (ticket, number) = {
             let mut queue = self.lock_queue();
@@ -136,6 +139,12 @@ impl Core {
         if !durable.is_empty() {
             let mut view = self.write_view();
             for (receipt, Submitted { record, cost, .. }) in durable {
+                if cfg!(ringwal_zoo = "batch_shown_in_part") {
+                    view.show_early(&record, 1);
+                    drop(view);
+                    std::thread::yield_now();
+                    view = self.write_view();
+                }
                 view.put(&receipt, &record);
                 self.memory.applied(cost);
             }
@@ -160,5 +169,12 @@ impl super::view::View {
             self.active.put(Version::new(Arc::clone(record), place, origin));
         }
         self.end = receipt.end(record.len()).get();
+    }
+
+    /// Bugs on purpose: so many operations of a batch before their turn.
+    fn show_early(&mut self, record: &Arc<[u8]>, ops: usize) {
+        for place in places(record).into_iter().flatten().take(ops) {
+            self.active.put(Version::new(Arc::clone(record), place, self.end));
+        }
     }
 }

@@ -95,6 +95,12 @@ impl Index {
     /// they are there; the index must not be written any more.
     pub(in crate::store::hybrid) fn apply(&self, table: &Table, state: IndexState) -> StoreResult<()> {
         guarded(&self.path, "checkpoint into", || {
+            if cfg!(ringwal_zoo = "applied_committed_before_the_entries") {
+                let mut early = self.database.begin_write()?;
+                early.set_quick_repair(true);
+                early.open_table(STATE)?.insert(STATE_KEY, state.encode().as_slice())?;
+                early.commit()?;
+            }
             let mut transaction = self.database.begin_write()?;
             // Two-phase, with the allocator's state: opening after a crash need not go over the whole file.
             transaction.set_quick_repair(true);
