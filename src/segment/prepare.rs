@@ -16,6 +16,9 @@ use crate::error::{Error, Result};
 use crate::format::file_name::{self, UNFINISHED};
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 
+/// So many segments are removed before anything else has its turn: they share one sync of the directory.
+const REMOVED_AT_ONCE: usize = 64;
+
 /// Why a segment could not be prepared.
 #[derive(Clone, Debug)]
 pub(crate) enum PrepareError {
@@ -296,7 +299,7 @@ impl Shared {
 enum Job {
     Prepare(SegmentHeader),
     Ahead(Arc<WritableSegment>, u64),
-    Remove(u64),
+    Remove(Vec<u64>),
     Call(Call),
 }
 
@@ -326,7 +329,7 @@ fn work(disk: &dyn Disk, shared: &Shared) {
                 }
             }
             // What cannot be removed now is found again by the next cleanup or open.
-            Job::Remove(base) => drop(remove_segments(disk, [base])),
+            Job::Remove(bases) => drop(remove_segments(disk, bases)),
             Job::Call(call) => call(),
         }
         shared.lock().busy = false;
@@ -345,8 +348,9 @@ fn next_job(shared: &Shared) -> Option<Job> {
             Some(Job::Prepare(header))
         } else if let Some((segment, target)) = jobs.ahead.pop_front() {
             Some(Job::Ahead(segment, target))
-        } else if let Some(base) = jobs.remove.pop_front() {
-            Some(Job::Remove(base))
+        } else if !jobs.remove.is_empty() {
+            let at_once = jobs.remove.len().min(REMOVED_AT_ONCE);
+            Some(Job::Remove(jobs.remove.drain(..at_once).collect()))
         } else {
             jobs.calls.pop_front().map(Job::Call)
         };
@@ -437,5 +441,24 @@ mod tests {
         drop(jobs);
         sim.set_room(None);
         assert_eq!(preparer.take(header).unwrap().header, header);
+    }
+
+    #[cfg(feature = "sim")]
+    #[test]
+    fn segments_that_are_removed_together_share_the_sync_of_their_directory() {
+        const SEGMENTS: u64 = 100;
+        let sim = crate::disk::sim::SimDisk::new(1);
+        let disk = sim.disk();
+        let bases: Vec<u64> = (0..SEGMENTS).map(|number| number * (60 << 10)).collect();
+        for base in &bases {
+            disk.create(Folder::Root, &file_name::segment(*base)).unwrap();
+        }
+        let preparer = Preparer::new(disk.clone(), true).unwrap();
+        let before = sim.operations();
+        preparer.remove(bases).unwrap();
+        preparer.retire();
+        let syncs = sim.operations() - before - SEGMENTS;
+        assert!((1..=2).contains(&syncs), "{syncs} syncs");
+        assert!(disk.list(Folder::Root).unwrap().is_empty());
     }
 }
