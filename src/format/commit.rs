@@ -11,6 +11,7 @@
 use std::ops::Range;
 
 use super::bytes::{field, put, u16_at, u32_at, u64_at};
+use super::checksum::StoredChecksum;
 use super::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, UnplacedHeader};
 use crate::position::{Hash, JournalId};
 
@@ -79,7 +80,7 @@ impl CommitRecord {
             return None;
         }
         let bytes = bytes.get(..COMMIT_RECORD_BYTES)?;
-        header.check(bytes, offset, id).ok()?;
+        header.check(bytes, offset, StoredChecksum::new(id)).ok()?;
         Some((Self::from_payload(bytes.get(RECORD_HEADER_BYTES..)?)?, header.hash))
     }
 

@@ -9,7 +9,7 @@
 use std::ops::Range;
 
 use super::bytes::{field, put, u32_at};
-use super::checksum::{self, ContentChecksum};
+use super::checksum::{ContentChecksum, StoredChecksum};
 use crate::error::CorruptionKind;
 use crate::position::{Hash, JournalId};
 
@@ -62,10 +62,15 @@ impl RecordHeader {
     ///
     /// # Panics
     /// When `record` is shorter or longer.
-    pub(crate) fn check(&self, record: &[u8], offset: u64, id: JournalId) -> Result<(), CorruptionKind> {
+    pub(crate) fn check(
+        &self,
+        record: &[u8],
+        offset: u64,
+        checksum: StoredChecksum,
+    ) -> Result<(), CorruptionKind> {
         assert!(record.len() == self.record_bytes(), "checked are a header and its payload");
         let hash_and_payload = record.get(HASH.start..).unwrap_or_default();
-        let computed = checksum::of_stored(self.len, hash_and_payload, offset, id);
+        let computed = checksum.of(self.len, hash_and_payload, offset);
         let is_zero = self.len == 0 && self.crc == 0 && cfg!(ringwal_zoo = "empty_record_in_zeros");
         if computed == self.crc || is_zero {
             Ok(())
@@ -136,7 +141,7 @@ mod tests {
     }
 
     fn check(record: &[u8], offset: u64, id: JournalId) -> Result<(), CorruptionKind> {
-        RecordHeader::decode(record).unwrap().check(record, offset, id)
+        RecordHeader::decode(record).unwrap().check(record, offset, StoredChecksum::new(id))
     }
 
     #[test]

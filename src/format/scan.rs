@@ -4,6 +4,7 @@
 //! first steps of a scan that begins inside a commit). Must not know: files.
 
 use super::bytes::is_zero;
+use super::checksum::StoredChecksum;
 use super::commit::{COMMIT_RECORD_BYTES, Chain, CommitRecord};
 use super::record::{RECORD_HEADER_BYTES, RecordHeader};
 use super::segment_header::CAPACITY_UNIT;
@@ -77,6 +78,7 @@ enum State {
 #[derive(Clone, Debug)]
 pub(crate) struct Scan {
     id: JournalId,
+    checksum: StoredChecksum,
     offset: u64,
     segment_end: u64,
     state: State,
@@ -113,7 +115,8 @@ impl Scan {
         let next =
             |Expected { number, chain, durable_below }| Next { number, chain: Some(chain), durable_below };
         let expected = expected.map(next);
-        Self { id, offset, segment_end, state, expected, follow_chain: true, check_hash: false }
+        let checksum = StoredChecksum::new(id);
+        Self { id, checksum, offset, segment_end, state, expected, follow_chain: true, check_hash: false }
     }
 
     /// Leaves the chain alone: commits are held against the numbers and ends of those before them, and every record
@@ -202,7 +205,9 @@ impl Scan {
         }
         let Some(header) = RecordHeader::decode(bytes) else { return CorruptionKind::Missing };
         match bytes.get(..header.record_bytes()) {
-            Some(record) => header.check(record, self.offset, self.id).err().unwrap_or(CorruptionKind::Kind),
+            Some(record) => {
+                header.check(record, self.offset, self.checksum).err().unwrap_or(CorruptionKind::Kind)
+            }
             None => CorruptionKind::Length {
                 found: header.payload_bytes() as u64,
                 max: (COMMIT_RECORD_BYTES - RECORD_HEADER_BYTES) as u64,
@@ -243,7 +248,8 @@ impl Scan {
     fn step_record(&mut self, bytes: &[u8]) -> Step {
         let State::Inside(commit) = &mut self.state else { unreachable!("called inside a commit only") };
         let header =
-            match read_record(bytes, self.offset, commit.end() - self.offset, self.id, self.check_hash) {
+            match read_record(bytes, self.offset, commit.end() - self.offset, self.checksum, self.check_hash)
+            {
                 Ok(header) => header,
                 Err(step) => return step,
             };
@@ -297,7 +303,7 @@ impl Scan {
             self.state = State::Between;
             return self.step_between(bytes);
         }
-        match read_record(bytes, self.offset, room, self.id, self.check_hash) {
+        match read_record(bytes, self.offset, room, self.checksum, self.check_hash) {
             Ok(header) => {
                 let offset = self.offset;
                 self.offset += header.record_bytes() as u64;
@@ -340,7 +346,7 @@ fn read_record(
     bytes: &[u8],
     offset: u64,
     room: u64,
-    id: JournalId,
+    checksum: StoredChecksum,
     check_hash: bool,
 ) -> Result<RecordHeader, Step> {
     let header = RecordHeader::decode(bytes).ok_or(Step::Need(RECORD_HEADER_BYTES))?;
@@ -349,7 +355,7 @@ fn read_record(
         return Err(Step::Bad(CorruptionKind::Length { found: header.payload_bytes() as u64, max }));
     }
     let record = bytes.get(..header.record_bytes()).ok_or(Step::Need(header.record_bytes()))?;
-    header.check(record, offset, id).map_err(Step::Bad)?;
+    header.check(record, offset, checksum).map_err(Step::Bad)?;
     if check_hash && Hash::of(record.get(RECORD_HEADER_BYTES..).unwrap_or_default()) != header.hash {
         return Err(Step::Bad(CorruptionKind::Hash));
     }

@@ -13,6 +13,7 @@ use super::records::Records;
 use crate::disk::native::NativeDisk;
 use crate::disk::{ReadDisk, ReadFile};
 use crate::error::{CorruptionKind, Error, Result};
+use crate::format::checksum::StoredChecksum;
 use crate::format::record::{RECORD_HEADER_BYTES, RecordHeader};
 use crate::format::scan::Scan;
 use crate::format::segment_header::SegmentHeader;
@@ -41,6 +42,7 @@ pub struct JournalReader {
 struct Inner {
     disk: Arc<dyn ReadDisk>,
     id: JournalId,
+    checksum: StoredChecksum,
     segments: KnownSegments,
     durable: DurableEnd,
     /// The highest floor seen. Relaxed: it only makes an answer more precise.
@@ -111,7 +113,8 @@ impl JournalReader {
         let id = segments.journal_id();
         let segments = KnownSegments::new(disk.clone(), segments, FIRST_GUESS_BYTES);
         let floor = AtomicU64::new(floor);
-        Self { inner: Arc::new(Inner { disk, id, segments, durable, floor }) }
+        let checksum = StoredChecksum::new(id);
+        Self { inner: Arc::new(Inner { disk, id, checksum, segments, durable, floor }) }
     }
 
     /// The record at `offset`. Its checksum is checked, its hash is not: [`Record::has_right_hash`] does that.
@@ -199,7 +202,7 @@ impl JournalReader {
         if have < bytes {
             have += self.read_bytes(place, payload, have, cache)?;
         }
-        if have < bytes || record.check(payload, place.offset, self.inner.id).is_err() {
+        if have < bytes || record.check(payload, place.offset, self.inner.checksum).is_err() {
             return Ok(None);
         }
         note_size(guess, guessed, bytes);

@@ -3,6 +3,7 @@
 
 use crate::disk::sim::SimDisk;
 use crate::error::Error;
+use crate::format::checksum::StoredChecksum;
 use crate::format::commit::CommitRecord;
 use crate::format::file_name;
 use crate::format::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, UnplacedHeader};
@@ -54,7 +55,9 @@ pub fn decode_everything(bytes: &[u8]) {
 fn decode_record(bytes: &[u8], offset: u64, id: JournalId) {
     let Some(header) = RecordHeader::decode(bytes) else { return };
     let Some(record) = bytes.get(..header.record_bytes()) else { return };
-    if header.check(record, offset, id).is_err() || header.is_control() && header.continues() {
+    if header.check(record, offset, StoredChecksum::new(id)).is_err()
+        || header.is_control() && header.continues()
+    {
         return;
     }
     let kind = match header.is_control() {

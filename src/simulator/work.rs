@@ -1,6 +1,7 @@
 //! The pure parts of appending and reading, one call each, for benchmarks and for the check on what they cost.
 
 use crate::disk::sim::SimDisk;
+use crate::format::checksum::StoredChecksum;
 use crate::format::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, UnplacedHeader};
 use crate::format::scan::{Scan, Step};
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -21,7 +22,8 @@ pub fn encode(payload: &[u8], offset: u64) -> [u8; RECORD_HEADER_BYTES] {
 /// When the payload is not as long as the header says.
 #[must_use]
 pub fn check(record: &[u8], offset: u64) -> bool {
-    RecordHeader::decode(record).is_some_and(|header| header.check(record, offset, ID).is_ok())
+    RecordHeader::decode(record)
+        .is_some_and(|header| header.check(record, offset, StoredChecksum::new(ID)).is_ok())
 }
 
 /// A segment full of records, in memory.
