@@ -246,16 +246,29 @@ impl Scan {
     }
 
     fn step_record(&mut self, bytes: &[u8]) -> Step {
+        match self.take_record(bytes) {
+            Ok((offset, header)) => Step::Record { offset, header },
+            Err(step) => step,
+        }
+    }
+
+    /// The next record of the commit that was begun, where `bytes` hold all of it and it checks: what nearly every step
+    /// of a long scan comes to. After `None` all is as it was before, and [`step`](Self::step) tells why.
+    pub(crate) fn record_at_hand(&mut self, bytes: &[u8]) -> Option<(u64, RecordHeader)> {
+        match &self.state {
+            State::Inside(commit) if !commit.is_complete() => self.take_record(bytes).ok(),
+            State::Between | State::Inside(_) | State::Unknown => None,
+        }
+    }
+
+    #[inline]
+    fn take_record(&mut self, bytes: &[u8]) -> Result<(u64, RecordHeader), Step> {
         let State::Inside(commit) = &mut self.state else { unreachable!("called inside a commit only") };
-        let header =
-            match read_record(bytes, self.offset, commit.end() - self.offset, self.checksum, self.check_hash)
-            {
-                Ok(header) => header,
-                Err(step) => return step,
-            };
+        let room = commit.end() - self.offset;
+        let header = read_record(bytes, self.offset, room, self.checksum, self.check_hash)?;
         let is_last = commit.records_seen + 1 == commit.record.records;
         if header.is_control() || (is_last && header.continues()) {
-            return Step::Bad(CorruptionKind::Kind);
+            return Err(Step::Bad(CorruptionKind::Kind));
         }
         let offset = self.offset;
         self.offset += header.record_bytes() as u64;
@@ -266,7 +279,7 @@ impl Scan {
         if !header.continues() || cfg!(ringwal_zoo = "batch_cut_in_the_middle") {
             commit.whole = (commit.records_seen, self.offset);
         }
-        Step::Record { offset, header }
+        Ok((offset, header))
     }
 
     fn step_commit_end(&mut self, bytes: &[u8]) -> Step {
@@ -342,6 +355,7 @@ impl Scan {
 }
 
 /// The record that begins `bytes`, checked; else what is missing or wrong.
+#[inline]
 fn read_record(
     bytes: &[u8],
     offset: u64,

@@ -62,6 +62,19 @@ impl Records {
 
     /// Goes to the next record; `false` at the durable end.
     pub(super) fn advance(&mut self) -> Result<bool> {
+        // What was read is durable, whatever has become durable since.
+        if let Some(walk) = &mut self.walk
+            && let Some(record) = walk.record_at_hand()
+        {
+            self.current = Some(record);
+            self.offset = walk.offset();
+            walk.read_through_cache();
+            return Ok(true);
+        }
+        self.advance_the_long_way()
+    }
+
+    fn advance_the_long_way(&mut self) -> Result<bool> {
         self.current = None;
         loop {
             let mut durable_end = self.reader.durable().seen();

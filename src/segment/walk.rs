@@ -208,6 +208,15 @@ impl Walk {
         self.cache
     }
 
+    /// The next record, its offset and hash, where that takes neither reading nor more than a look at its own bytes.
+    /// `None` says nothing: [`next`](Self::next) does.
+    pub(crate) fn record_at_hand(&mut self) -> Option<(u64, Hash)> {
+        let bytes = self.window.from(self.scan.offset());
+        let (offset, header) = self.scan.record_at_hand(bytes)?;
+        self.payload = (offset + RECORD_HEADER_BYTES as u64, header.payload_bytes());
+        Some((offset, header.hash))
+    }
+
     /// The next item. After `Bad` and `SegmentEnd` the walk stays where it is.
     pub(crate) fn next(&mut self) -> Result<Item> {
         loop {
