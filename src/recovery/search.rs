@@ -37,14 +37,15 @@ pub(super) fn search(segment: &SegmentFile, from: u64, bad: u64) -> Result<Rest>
         let bytes = chunk.get_mut(..room.min(CHUNK_BYTES + OVERLAP_BYTES)).unwrap_or_default();
         segment.read(bytes, at, Cache::Past)?;
         let own = bytes.get(..room.min(CHUNK_BYTES)).unwrap_or_default();
-        if !is_zero(own) {
-            note_dirty(own, at, &mut rest, &mut zero_sectors_since_dirty);
-        } else {
+        if is_zero(own) {
+            // No commit begins in zeros: its first byte, of the length of its payload, is not one.
             zero_sectors_since_dirty = true;
-        }
-        // Only a commit record that begins in this chunk: the overlap belongs to the next.
-        if rest.vouching.is_none() {
-            look_for_commits(bytes, at, own.len(), bad, segment, &mut rest);
+        } else {
+            note_dirty(own, at, &mut rest, &mut zero_sectors_since_dirty);
+            // Only a commit record that begins in this chunk: the overlap belongs to the next.
+            if rest.vouching.is_none() {
+                look_for_commits(bytes, at, own.len(), bad, segment, &mut rest);
+            }
         }
         at += own.len() as u64;
     }

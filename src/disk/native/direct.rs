@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -15,7 +16,9 @@ use super::sys;
 use crate::disk::{AlignedBuffer, BLOCK_BYTES, block_ceiling, block_floor};
 
 /// Memory that one read past the cache needs at most.
-const PIECE_BYTES: usize = 1 << 20;
+const PIECE_BYTES: usize = 2 << 20;
+/// From here on a read is worth a buffer of huge pages.
+const LONG_READ_BYTES: usize = 256 << 10;
 /// How often EAGAIN, or a read that brings nothing, is borne in a row; with the pauses about a second.
 const PATIENCE: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(1);
@@ -47,10 +50,21 @@ pub(super) fn reopen_for_reading(file: &File) -> Option<File> {
 
 /// Fills `into` from `position` on through `direct`; less only at the end of the file.
 pub(super) fn read(direct: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut bounce = None;
+    let outcome = read_by(&mut bounce, direct, into, position);
+    bounce.into_iter().for_each(keep_spare);
+    outcome
+}
+
+fn read_by(
+    bounce: &mut Option<AlignedBuffer>,
+    direct: &File,
+    into: &mut [u8],
+    position: u64,
+) -> io::Result<usize> {
     // The device delivers whole blocks, also the one in which the file ends: that one is never read in place, or bytes
     // of `into` that the file has nothing for would change.
     let last_block = block_floor(direct.metadata()?.len());
-    let mut bounce: Option<AlignedBuffer> = None;
     let mut done = 0;
     while done < into.len() {
         let (at, rest) = (position + done as u64, &mut into[done..]);
@@ -68,7 +82,7 @@ pub(super) fn read(direct: &File, into: &mut [u8], position: u64) -> io::Result<
         let start = block_floor(at);
         let skipped = usize::try_from(at - start).unwrap_or(0);
         let wanted = (skipped + rest.len()).next_multiple_of(BLOCK_BYTES).min(PIECE_BYTES);
-        let bounce = bounce.get_or_insert_with(|| AlignedBuffer::new(wanted));
+        let bounce = bounce.get_or_insert_with(|| bounce_of(wanted));
         let read = read_blocks(direct, &mut bounce[..wanted], start)?;
         let taken = read.saturating_sub(skipped).min(rest.len());
         rest[..taken].copy_from_slice(&bounce[skipped..skipped + taken]);
@@ -78,6 +92,25 @@ pub(super) fn read(direct: &File, into: &mut [u8], position: u64) -> io::Result<
         }
     }
     Ok(done)
+}
+
+/// The memory of the last long read, kept for the next one, so that it is made and zeroed once. One for the process:
+/// who finds none makes one.
+static SPARE: Mutex<Option<AlignedBuffer>> = Mutex::new(None);
+
+/// Memory to read into where the caller's cannot be.
+fn bounce_of(bytes: usize) -> AlignedBuffer {
+    if bytes < LONG_READ_BYTES {
+        return AlignedBuffer::new(bytes);
+    }
+    let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take();
+    spare.unwrap_or_else(|| AlignedBuffer::huge(PIECE_BYTES))
+}
+
+fn keep_spare(bounce: AlignedBuffer) {
+    if bounce.len() >= PIECE_BYTES {
+        *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounce);
+    }
 }
 
 /// Fills aligned memory of whole blocks from a block boundary on; less only at the end of the file.
