@@ -115,16 +115,17 @@ mod tests {
 
     #[test]
     fn a_stored_record_has_the_checksum_that_was_made_for_its_place() {
-        let bytes: Vec<u8> = (0..2000_u32).map(|at| at.wrapping_mul(0x9E37_79B9).to_be_bytes()[1]).collect();
+        let bytes: Vec<u8> = (0..2000_u32).map(|at| at.wrapping_mul(0x9E37_79B9).to_le_bytes()[2]).collect();
         let id = |number: u8| JournalId([number; 16]);
         for (length, len) in [(0, 0), (1, 1), (7, u32::MAX), (256, 256), (1001, 1 << 30), (1968, 0x8000_07B0)]
         {
             for offset in [0, 1, 0xFF, 4096, 0x0123_4567_89AB_CDEF, u64::MAX] {
                 for id in [0, 1, 200].map(id) {
-                    let (hash, payload) = bytes[..32 + length].split_at(32);
+                    let stored = bytes.get(..32 + length).unwrap();
+                    let (hash, payload) = stored.split_at(32);
                     let content = ContentChecksum::of(len, &Hash(hash.try_into().unwrap()), payload);
-                    let stored = StoredChecksum::new(id).of(len, &bytes[..32 + length], offset);
-                    assert_eq!(stored, content.bind(offset, id), "{length} B at {offset} of {id}");
+                    let checksum = StoredChecksum::new(id).of(len, stored, offset);
+                    assert_eq!(checksum, content.bind(offset, id), "{length} B at {offset} of {id}");
                 }
             }
         }
