@@ -285,7 +285,8 @@ impl JournalWriter {
         }
         let left = header.end() - self.durable_end;
         if left <= (header.capacity / 2).max(PREPARE_WHEN_LEFT_BYTES) && self.preparer.wants_work() {
-            self.preparer.want(self.next_header());
+            let next = self.next_header();
+            self.preparer.want(next, next.position_of(next.base) + AHEAD_BYTES);
         }
     }
 

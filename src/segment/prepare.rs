@@ -134,7 +134,8 @@ struct Jobs {
 enum Next {
     #[default]
     Nothing,
-    Wanted(SegmentHeader),
+    /// With the file position up to which zeros are to be written.
+    Wanted(SegmentHeader, u64),
     InWork,
     Ready(Arc<WritableSegment>),
     Failed(PrepareError),
@@ -171,11 +172,11 @@ impl Preparer {
         self.thread.is_some() && !jobs.stop
     }
 
-    /// Has the segment prepared in the background.
-    pub(crate) fn want(&self, header: SegmentHeader) {
+    /// Has the segment prepared in the background, and zeros written in it up to file position `ahead`.
+    pub(crate) fn want(&self, header: SegmentHeader, ahead: u64) {
         let mut jobs = self.shared.lock();
         if self.has_worker(&jobs) && matches!(jobs.next, Next::Nothing) {
-            jobs.next = Next::Wanted(header);
+            jobs.next = Next::Wanted(header, ahead);
             self.shared.changed.notify_all();
         }
     }
@@ -200,14 +201,15 @@ impl Preparer {
                 Next::Failed(error) if is_own_try || !error.may_be_tried_again() => return Err(error),
                 Next::Nothing | Next::Failed(_) if self.has_worker(&jobs) => {
                     is_own_try = true;
-                    jobs.next = Next::Wanted(header);
+                    // In a hurry: what is written ahead from the start is enough for now.
+                    jobs.next = Next::Wanted(header, 0);
                     self.shared.changed.notify_all();
                 }
                 Next::Nothing | Next::Failed(_) => {
                     drop(jobs);
                     return create_segment(&*self.disk, header).map(Arc::new);
                 }
-                waiting @ (Next::Wanted(_) | Next::InWork) => {
+                waiting @ (Next::Wanted(..) | Next::InWork) => {
                     jobs.next = waiting;
                     jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
                 }
@@ -262,7 +264,7 @@ impl Preparer {
         while jobs.busy
             || !jobs.remove.is_empty()
             || !jobs.calls.is_empty()
-            || matches!(jobs.next, Next::Wanted(_) | Next::InWork)
+            || matches!(jobs.next, Next::Wanted(..) | Next::InWork)
         {
             jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
@@ -297,7 +299,7 @@ impl Shared {
 }
 
 enum Job {
-    Prepare(SegmentHeader),
+    Prepare(SegmentHeader, u64),
     Ahead(Arc<WritableSegment>, u64),
     Remove(Vec<u64>),
     Call(Call),
@@ -309,13 +311,13 @@ fn work(disk: &dyn Disk, shared: &Shared) {
     block_file_size_signal();
     while let Some(job) = next_job(shared) {
         match job {
-            Job::Prepare(header) => {
+            Job::Prepare(header, ahead) => {
                 let next = match create_segment(disk, header) {
                     Ok(segment) => Next::Ready(Arc::new(segment)),
                     Err(error) => Next::Failed(error),
                 };
                 let ahead = match &next {
-                    Next::Ready(segment) => Some((segment.clone(), segment.file_end())),
+                    Next::Ready(segment) => Some((segment.clone(), ahead)),
                     _ => None,
                 };
                 let mut jobs = shared.lock();
@@ -343,9 +345,9 @@ fn next_job(shared: &Shared) -> Option<Job> {
         if jobs.stop {
             return None;
         }
-        let job = if let Next::Wanted(header) = jobs.next {
+        let job = if let Next::Wanted(header, ahead) = jobs.next {
             jobs.next = Next::InWork;
-            Some(Job::Prepare(header))
+            Some(Job::Prepare(header, ahead))
         } else if let Some((segment, target)) = jobs.ahead.pop_front() {
             Some(Job::Ahead(segment, target))
         } else if !jobs.remove.is_empty() {
@@ -372,7 +374,7 @@ impl Drop for StoppedByPanic<'_> {
         jobs.stop = true;
         jobs.remove.clear();
         jobs.calls.clear();
-        if matches!(jobs.next, Next::Wanted(_) | Next::InWork) {
+        if matches!(jobs.next, Next::Wanted(..) | Next::InWork) {
             let error = Error::Panicked { message: "the thread that prepares segments has stopped".into() };
             jobs.next = Next::Failed(PrepareError::Doubtful(error));
         }
@@ -417,7 +419,7 @@ mod tests {
         preparer.run(Box::new(|| panic!("a job that panics")));
         preparer.retire();
         let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
-        preparer.want(header);
+        preparer.want(header, 0);
         assert_eq!(preparer.take(header).unwrap().header, header);
         preparer.remove(vec![0]).unwrap();
         assert!(disk.list(Folder::Root).unwrap().is_empty());
@@ -433,7 +435,7 @@ mod tests {
         let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
         sim.set_room(Some(0));
         assert!(matches!(preparer.take(header), Err(PrepareError::Full(_))));
-        preparer.want(header);
+        preparer.want(header, 0);
         let mut jobs = preparer.shared.lock();
         while !matches!(jobs.next, Next::Failed(_)) {
             jobs = preparer.shared.changed.wait(jobs).unwrap();
