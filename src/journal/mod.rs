@@ -28,6 +28,7 @@ mod records;
 mod regroup;
 #[cfg(feature = "group-commit")]
 mod rounds;
+mod space_ahead;
 mod stage;
 mod stats;
 #[cfg(not(ringwal_shuttle))]

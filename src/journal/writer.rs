@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::options::{Options, Packing};
 use super::receipt::Receipt;
+use super::space_ahead::SpaceAhead;
 use super::stage::{Room, Stage, Staged, Unplaced, bytes_of};
 use super::stats::{Counters, Stats};
 use crate::disk::{BackendReport, Disk, Durable, LogWriter, block_ceiling, block_floor, fork_count};
@@ -23,6 +24,8 @@ use crate::segment::watermark::{Mark, Watermark};
 
 /// Space is kept written this far ahead of the commits.
 const AHEAD_BYTES: u64 = 4 << 20;
+/// So much behind the commits stays granted when zeros are written ahead again, so that no commit waits for the first of them.
+const KEPT_BYTES: u64 = 64 << 10;
 /// The next segment is prepared when no more than this, or half of the segment, is left of the active one.
 const PREPARE_WHEN_LEFT_BYTES: u64 = 16 << 20;
 
@@ -66,6 +69,7 @@ pub struct JournalWriter {
     pub(super) stage: Stage,
     /// The commit that is on its way; between commits, memory to use again.
     pub(super) flying: Staged,
+    pub(super) space_ahead: SpaceAhead,
     pub(super) failed: Option<Error>,
     pub(super) closed: bool,
     pub(super) forks: u32,
@@ -271,11 +275,19 @@ impl JournalWriter {
         counters.flushes.store(counts.flushes, std::sync::atomic::Ordering::Relaxed);
         self.flying.clear();
         self.watermark.publish(Mark { durable_end: end, last_commit: start }, durable);
+        self.space_ahead.committed(device_bytes);
         self.look_ahead();
     }
 
     /// Has the next segment, and the space ahead of the commits, prepared in time.
-    fn look_ahead(&self) {
+    fn look_ahead(&mut self) {
+        if self.space_ahead.is_left_unwritten() {
+            self.active.grant_whole();
+        } else {
+            let staged = self.stage.start + (COMMIT_RECORD_BYTES + self.stage.staged.bytes) as u64;
+            self.active.give_back(self.active.header.position_of(staged) + KEPT_BYTES);
+        }
+        self.stage.limits.granted = self.active.written_below();
         let header = &self.active.header;
         let position = header.position_of(self.durable_end);
         if position + AHEAD_BYTES / 2 > self.stage.limits.granted
@@ -286,7 +298,8 @@ impl JournalWriter {
         let left = header.end() - self.durable_end;
         if left <= (header.capacity / 2).max(PREPARE_WHEN_LEFT_BYTES) && self.preparer.wants_work() {
             let next = self.next_header();
-            self.preparer.want(next, next.position_of(next.base) + AHEAD_BYTES);
+            let ahead = if self.space_ahead.is_left_unwritten() { 0 } else { AHEAD_BYTES };
+            self.preparer.want(next, next.position_of(next.base) + ahead);
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::cursor::Cursors;
 use super::options::Options;
 use super::reader::JournalReader;
+use super::space_ahead::SpaceAhead;
 use super::stage::{Limits, Stage, Staged};
 #[cfg(feature = "group-commit")]
 use super::stats::Counters;
@@ -106,6 +107,7 @@ impl JournalWriter {
             unvouched: end.unvouched,
             stage,
             flying: Staged::default(),
+            space_ahead: SpaceAhead::default(),
             failed: None,
             closed: false,
             forks: fork_count(),

@@ -1,7 +1,8 @@
 //! A segment that is written: its file, and how far its space was written ahead of use.
 //!
-//! Guarantees: no byte at or above what a commit was granted is ever zeroed; commits go to space that was really written
-//! before, or at least reserved, so that they change no metadata or never meet a full disk. Must not know: commits.
+//! Guarantees: no byte that a commit was granted is zeroed, unless the committer gave it back unused; commits go to space
+//! that was really written before, or at least reserved, so that they change no metadata or never meet a full disk. Must
+//! not know: commits.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,8 +30,10 @@ pub(crate) struct WritableSegment {
 
 #[derive(Debug)]
 struct Ahead {
-    /// File positions below were really written.
+    /// File positions below were really written, or are the committer's.
     below: u64,
+    /// The committer was granted all of the reserved space; up to here it was written before.
+    whole: Option<u64>,
     /// Somebody writes the step that begins at `below`.
     busy: bool,
     failed: Option<Error>,
@@ -45,7 +48,7 @@ impl WritableSegment {
         reserved: bool,
         written_below: u64,
     ) -> Self {
-        let ahead = Mutex::new(Ahead { below: written_below, busy: false, failed: None });
+        let ahead = Mutex::new(Ahead { below: written_below, whole: None, busy: false, failed: None });
         Self { path, header, file, reserved, ahead, changed: Condvar::new() }
     }
 
@@ -76,6 +79,26 @@ impl WritableSegment {
                 drop(ahead);
                 self.write_step(end)?;
             }
+        }
+    }
+
+    /// Grants all of the segment, written or not, where its space is reserved: commits will change metadata. Does nothing
+    /// while a step is being written.
+    pub(crate) fn grant_whole(&self) {
+        let mut ahead = self.lock();
+        if self.reserved && !ahead.busy && ahead.failed.is_none() && ahead.below < self.file_end() {
+            ahead.whole = Some(ahead.below);
+            ahead.below = self.file_end();
+        }
+    }
+
+    /// Takes back what [`grant_whole`](Self::grant_whole) gave from file position `unused` on, which the committer
+    /// has not used and will not use before it is granted again.
+    pub(crate) fn give_back(&self, unused: u64) {
+        let mut ahead = self.lock();
+        if let Some(written) = ahead.whole.take() {
+            assert!(!ahead.busy, "zeros are written in space that was granted");
+            ahead.below = block_ceiling(unused).max(written).min(self.file_end());
         }
     }
 
@@ -223,6 +246,36 @@ mod tests {
         // The block that the grant ends in belongs to the committer; zeros begin behind it.
         assert!(segment.write_step(segment.file_end()).unwrap());
         assert_eq!(segment.written_below(), block_ceiling(granted) + AHEAD_STEP_BYTES);
+    }
+
+    #[test]
+    fn what_a_whole_grant_left_unused_is_zeroed_after_it_was_given_back() {
+        let (sim, segment) = segment(true);
+        let (written, before) = (segment.written_below(), sim.operations());
+        segment.grant_whole();
+        assert_eq!(segment.written_below(), segment.file_end());
+        assert!(!segment.write_step(segment.file_end()).unwrap(), "the committer's space is zeroed");
+        assert_eq!(sim.operations(), before, "granting writes nothing");
+        // Used up to the middle of a block: that block stays the committer's.
+        let used = written + AHEAD_STEP_BYTES / 2 + 5000;
+        segment.give_back(used);
+        assert_eq!(segment.written_below(), block_ceiling(used));
+        assert!(segment.write_step(segment.file_end()).unwrap());
+        // Only a whole grant is given back.
+        let below = segment.written_below();
+        segment.give_back(0);
+        assert_eq!(segment.written_below(), below);
+        segment.grant_whole();
+        segment.give_back(0);
+        assert_eq!(segment.written_below(), below, "what was written once is not zeroed again");
+    }
+
+    #[test]
+    fn space_that_is_not_reserved_is_never_granted_unwritten() {
+        let (_sim, segment) = segment(false);
+        let written = segment.written_below();
+        segment.grant_whole();
+        assert_eq!(segment.written_below(), written);
     }
 
     #[test]

@@ -20,14 +20,21 @@ pub(crate) fn options() -> Options {
     Options::new().segment_bytes(64 << 10).idle_commit(Some(Duration::from_millis(2)))
 }
 
+/// So many times a thread appends much, where it does.
+const LARGE_APPENDS: u64 = 30;
+/// From this one on, threads append much at a time.
+const LARGE: u64 = 100;
+
 /// The payload says whose it is, and no two are the same.
 pub(crate) fn payload(thread: u64, number: u64) -> Vec<u8> {
     let mut payload = format!("{thread} {number} ").into_bytes();
-    payload.extend((0..(number * 37 + thread * 11) % 1500).map(|index| (index * number) as u8));
+    let bytes_max = if thread < LARGE { 1500 } else { 200_000 };
+    payload.extend((0..(number * 37_037 + thread * 11) % bytes_max).map(|index| (index * number) as u8));
     payload
 }
 
-/// The argument of a child that is to write there, with one of four ways to the disk.
+/// The argument of a child that is to write there, with one of four ways to the disk; every other run of four begins with
+/// large commits, for which space ahead is left unwritten, and goes over to small ones.
 pub(crate) fn argument(journal: &Path, choice: u64) -> std::path::PathBuf {
     format!("{}#{choice}", journal.display()).into()
 }
@@ -43,6 +50,8 @@ pub(crate) fn write_until_it_fails(argument: &Path) {
         2 => options().flush(FlushMethod::Fdatasync),
         _ => options(),
     };
+    let is_large = choice / 4 % 2 == 1;
+    let options = if is_large { options.segment_bytes(4 << 20) } else { options };
     let Ok(journal) = Journal::open(path, options) else { return };
     let first = journal.stats().durable_end.get();
     super::common::tell("open");
@@ -51,6 +60,8 @@ pub(crate) fn write_until_it_fails(argument: &Path) {
             let journal = &journal;
             scope.spawn(move || {
                 for number in first.. {
+                    let thread =
+                        if is_large && number - first < LARGE_APPENDS { LARGE + thread } else { thread };
                     let batch = [payload(thread, number * 2), payload(thread, number * 2 + 1)];
                     let receipts = if number % 5 == 4 {
                         journal.append_batch(&batch)
@@ -63,7 +74,7 @@ pub(crate) fn write_until_it_fails(argument: &Path) {
                         lines += &format!("ack {thread} {} {}\n", number * 2 + place, receipt.offset);
                     }
                     std::io::stdout().lock().write_all(lines.as_bytes()).expect("a parent that listens");
-                    if thread == 0 && number % 16 == 15 {
+                    if thread % LARGE == 0 && number % 16 == 15 {
                         tidy_up(journal, receipts[0].offset);
                     }
                 }
