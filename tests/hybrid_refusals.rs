@@ -317,3 +317,25 @@ fn a_journal_that_was_cleaned_up_cannot_be_kept_whole_any_more() {
     assert!(error.to_string().contains("backup"), "{error}");
     filled(&directory, small(), 1);
 }
+
+#[test]
+fn an_opening_leaves_to_checkpoints_what_fits_into_memory() {
+    const BOUND: usize = 256 << 10;
+    let (_keep, directory) = common::fast_journal_directory();
+    let options = small().memory_bytes_max(BOUND).checkpoint_bytes(BOUND).checkpoint_interval(None);
+    let store = HybridStore::open(&directory, options.clone()).expect("a new store");
+    store.put(b"checkpointed", b"").expect("a put");
+    store.flush().expect("a checkpoint");
+    let mut number = 0_u32;
+    while store.memory_bytes() < BOUND - (8 << 10) {
+        store.put(format!("{number:06}").as_bytes(), &[7; 1000]).expect("a put");
+        number += 1;
+    }
+    let (applied, held) = (store.checkpointed_below(), store.memory_bytes());
+    drop(store);
+    let store = HybridStore::open(&directory, options).expect("the store again");
+    assert_eq!((store.checkpointed_below(), store.memory_bytes()), (applied, held));
+    assert_eq!(stores::all(&store).len() as u32, number + 1);
+    store.put(b"there is room", &[7; 20_000]).expect("once a checkpoint was made");
+    assert!(store.checkpointed_below() > applied);
+}

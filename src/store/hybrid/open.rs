@@ -210,7 +210,8 @@ fn pin(cursors: &Cursors, wanted: u64) -> StoreResult<u64> {
     }
 }
 
-/// Reads what the journal holds beyond the index into memory; where that is more than the bound, into the index.
+/// Reads what the journal holds beyond the index into memory. Only what is more than the bound goes into the index at
+/// once: a writer with the same bound has never left so much, and many changes to a large index take long.
 fn replay(
     reader: &JournalReader,
     index: &Index,
@@ -221,17 +222,24 @@ fn replay(
     let IndexState { id, applied } = generation.state();
     let mut view = View { active: Table::new(), frozen: None, index: Arc::new(generation), end: applied };
     let all = reader.durable_end()?.get() - applied;
-    let mut used = 0;
-    let mut records = reader.iter_from(Offset::new(applied))?;
-    while let Some(replayed) = view.replay_next(reader, &mut records)? {
-        used += replayed;
-        tell(view.end - applied, all);
-        if used > options.memory_bytes_max / 2 {
-            index.apply(&view.active, IndexState { id, applied: view.end })?;
-            view.index = Arc::new(index.generation()?);
-            view.active = Table::new();
+    let mut used = 0_usize;
+    let into_index = |view: &mut View| {
+        index.apply(&view.active, IndexState { id, applied: view.end })?;
+        view.index = Arc::new(index.generation()?);
+        view.active = Table::new();
+        StoreResult::Ok(())
+    };
+    let mut make_room = |view: &mut View, bytes: usize| {
+        if used > 0 && used.saturating_add(bytes) > options.memory_bytes_max {
+            into_index(view)?;
             used = 0;
         }
+        used += bytes;
+        Ok(())
+    };
+    let mut records = reader.iter_from(Offset::new(applied))?;
+    while view.replay_next(reader, &mut records, &mut make_room)? {
+        tell(view.end - applied, all);
     }
     Ok((view, used))
 }
@@ -243,21 +251,23 @@ impl View {
         Self { active: Table::new(), frozen: None, index: Arc::new(index), end }
     }
 
-    /// Adds the next batch of the journal and gives what it takes in memory; `None` at the durable end.
+    /// Adds the next batch of the journal; `false` at the durable end. `make_room` is told before what it takes in memory.
     pub(super) fn replay_next(
         &mut self,
         reader: &JournalReader,
         records: &mut crate::journal::Records,
-    ) -> StoreResult<Option<usize>> {
-        let Some(record) = records.next_ref()? else { return Ok(None) };
+        make_room: &mut dyn FnMut(&mut Self, usize) -> StoreResult<()>,
+    ) -> StoreResult<bool> {
+        let Some(record) = records.next_ref()? else { return Ok(false) };
         let receipt = Receipt { offset: record.offset, hash: record.hash };
         if !record.has_right_hash() {
             reader.check_receipt(&receipt)?;
         }
         let offset = record.offset;
         let ops = places(record.payload).ok_or(StoreError::NotABatch { offset })?.size_hint().0;
+        make_room(self, cost(record.payload.len(), ops))?;
         self.put(&receipt, &record.payload.into());
-        Ok(Some(cost(record.payload.len(), ops)))
+        Ok(true)
     }
 }
 

@@ -198,13 +198,15 @@ impl HybridReader {
             }
             records => records?,
         };
-        while let Some(replayed) = view.replay_next(&self.journal, &mut records)? {
-            bytes += replayed;
-            if bytes > self.memory_bytes_max {
-                let (applied, max) = (Offset::new(state.applied), self.memory_bytes_max);
-                return Err(StoreError::TailTooLong { path, applied, max });
+        let mut make_room = |_: &mut View, more| {
+            bytes += more;
+            if bytes <= self.memory_bytes_max {
+                return Ok(());
             }
-        }
+            let (applied, max) = (Offset::new(state.applied), self.memory_bytes_max);
+            Err(StoreError::TailTooLong { path: path.clone(), applied, max })
+        };
+        while view.replay_next(&self.journal, &mut records, &mut make_room)? {}
         view.end = view.end.max(records.offset().get());
         Ok((view, bytes))
     }
