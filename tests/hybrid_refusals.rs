@@ -309,13 +309,35 @@ fn writers_that_wait_for_memory_are_told_when_there_will_be_none() {
 #[test]
 fn a_journal_that_was_cleaned_up_cannot_be_kept_whole_any_more() {
     let (_keep, directory) = common::fast_journal_directory();
-    filled(&directory, small().keep_journal(true), 200);
-    // Once without it: the closing checkpoint lets segments go.
+    // Without it: the closing checkpoint lets segments go.
     filled(&directory, small(), 200);
     let error = refused(&directory, small().keep_journal(true));
     assert!(matches!(error, StoreError::JournalNotWhole { floor, .. } if floor > Offset::ZERO), "{error:?}");
     assert!(error.to_string().contains("backup"), "{error}");
     filled(&directory, small(), 1);
+}
+
+#[test]
+fn a_journal_that_was_to_be_kept_once_is_kept_until_its_cursor_is_removed() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small().keep_journal(true), 5);
+    let floor = || {
+        let reader = HybridStore::open_read_only(&directory).expect("a reader");
+        ringwal::JournaledStore::journal_reader(&reader).floor().expect("a floor")
+    };
+    filled(&directory, small(), 200);
+    assert_eq!(floor(), Offset::ZERO, "an opening that says nothing");
+    let store = HybridStore::rebuild_index(&directory, small()).expect("made anew");
+    store.journal().cleanup().expect("a cleanup");
+    store.close().expect("closed");
+    filled(&directory, small(), 200);
+    assert_eq!(floor(), Offset::ZERO, "also after the index was made anew");
+    ringwal::Cursors::open(directory.join("journal"))
+        .expect("cursors")
+        .remove("keep-journal")
+        .expect("removed");
+    filled(&directory, small(), 200);
+    assert!(floor() > Offset::ZERO, "nobody wants it any more");
 }
 
 #[test]

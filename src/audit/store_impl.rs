@@ -12,8 +12,8 @@ use crate::store::{Direction, KeyRange, KvStore};
 
 /// The audit trail on a store. The store may hold other keys too; all that begin with `\x00AUD` are the trail's.
 ///
-/// On a `HybridStore` a trail needs `HybridOptions::keep_journal(true)` at every opening: one opening without it can remove
-/// what proof needs.
+/// On a `HybridStore` a trail needs `HybridOptions::keep_journal(true)` from its first opening on; the store remembers it.
+/// Without it checkpoints remove what proof needs.
 ///
 /// Only one of these may put audits into a store at a time: that an audit is never replaced is seen to here.
 #[derive(Debug)]

@@ -17,6 +17,8 @@ use crate::store::error::StoreResult;
 
 /// The store's own cursor: everything below is in the index.
 pub(super) const CURSOR: &str = "store";
+/// Stays at the journal's beginning: the store keeps its journal, whatever later openings say.
+pub(super) const KEEP_CURSOR: &str = "keep-journal";
 
 /// What only a checkpoint touches.
 #[derive(Debug)]

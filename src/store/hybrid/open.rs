@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use super::batch_record::places;
-use super::checkpoint::{CURSOR, Checkpoints};
+use super::checkpoint::{CURSOR, Checkpoints, KEEP_CURSOR};
 use super::core::{Core, Queue};
 use super::index::{Generation, INDEX, Index, IndexState, UNFINISHED};
 use super::memory::Memory;
@@ -87,8 +87,12 @@ pub(super) fn open(
             (Index::make(&*places.store, options.index_cache_bytes, state)?, state, true)
         }
     };
-    // Before anything can be appended: retention must find the cursor.
-    let cursor = pin(&cursors, if options.keep_journal { floor.get() } else { state.applied })?;
+    // Before anything can be appended: cleanup and retention must find the cursors.
+    if options.keep_journal {
+        pin(&cursors, KEEP_CURSOR, floor.get())?;
+    }
+    let keep_journal = options.keep_journal || is_kept(&cursors)?;
+    let cursor = pin(&cursors, CURSOR, if keep_journal { floor.get() } else { state.applied })?;
     let (view, bytes) = replay(&reader, &index, options, tell)?;
     if is_new {
         index.name(&*places.store)?;
@@ -104,7 +108,7 @@ pub(super) fn open(
         reader,
         batch_bytes_max,
         background: options.background,
-        keep_journal: options.keep_journal,
+        keep_journal,
         checkpoints: Mutex::new(Checkpoints { index: Some(index), cursors, cursor, _store: store }),
         apply: Mutex::new(()),
         queue: Mutex::new(Queue { waiting: VecDeque::new(), submitted: 0 }),
@@ -197,14 +201,19 @@ fn check_fit(index: &Index, state: IndexState, journal: &Journal, floor: Offset)
     Ok(())
 }
 
-/// Sees to it that the store's cursor is there and not above `wanted`; gives where it stands.
-fn pin(cursors: &Cursors, wanted: u64) -> StoreResult<u64> {
-    match cursors.get(CURSOR)? {
+/// Whether an opening asked for the journal to be kept, this one or an earlier one.
+fn is_kept(cursors: &Cursors) -> StoreResult<bool> {
+    Ok(cursors.get(KEEP_CURSOR)?.is_some_and(|cursor| cursor.kind == CursorKind::Pinned))
+}
+
+/// Sees to it that the cursor is there and not above `wanted`; gives where it stands.
+fn pin(cursors: &Cursors, name: &str, wanted: u64) -> StoreResult<u64> {
+    match cursors.get(name)? {
         Some(cursor) if cursor.kind == CursorKind::Pinned && cursor.offset.get() <= wanted => {
             Ok(cursor.offset.get())
         }
         _ => {
-            cursors.set(CURSOR, Offset::new(wanted), CursorKind::Pinned)?;
+            cursors.set(name, Offset::new(wanted), CursorKind::Pinned)?;
             Ok(wanted)
         }
     }

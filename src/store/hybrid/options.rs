@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::journal::Options;
 use crate::store::error::StoreResult;
 
-/// How a [`HybridStore`](super::HybridStore) is opened. Options hold for this opening only.
+/// How a [`HybridStore`](super::HybridStore) is opened. Options hold for this opening only, but for
+/// [`keep_journal`](Self::keep_journal).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HybridOptions {
@@ -63,9 +64,11 @@ impl HybridOptions {
     /// for audit trails, whose proof needs every record, and for rebuilding the index. Default false: segments that
     /// are wholly checkpointed are removed.
     ///
-    /// Like all options it holds for one opening: a trail needs it at every one. A single opening without it can remove
-    /// segments, and with them the proof; later openings with it are refused then
-    /// ([`StoreError::JournalNotWhole`](crate::StoreError::JournalNotWhole)).
+    /// Unlike the other options it is remembered: one opening with it is enough, by a pinned cursor `keep-journal` at the
+    /// journal's beginning, durable before the store is open. Later openings keep the journal too, whatever they say here,
+    /// and an index that is made anew changes nothing about that. Who wants the space back after all removes that cursor
+    /// ([`Cursors::remove`](crate::Cursors::remove)) and opens the store without this option. Once segments were removed,
+    /// openings with it are refused ([`StoreError::JournalNotWhole`](crate::StoreError::JournalNotWhole)).
     #[must_use]
     pub const fn keep_journal(mut self, keep: bool) -> Self {
         self.keep_journal = keep;
