@@ -4,7 +4,7 @@ use super::error::{AuditError, AuditResult};
 use super::index;
 use super::key_codec::AuditKey;
 use super::types::QueryAudit;
-use crate::store::{Entry, Scan, StoreResult};
+use crate::store::Scan;
 
 /// How an audit is read once the index has named it.
 pub(super) type Fetch<'a> = Box<dyn Fn(&[u8; 32]) -> AuditResult<Option<QueryAudit>> + Send + 'a>;
@@ -22,16 +22,16 @@ impl<'a> Audits<'a> {
         Self { scan: Some(scan), fetch }
     }
 
-    fn audit_of(&self, entry: StoreResult<Entry>) -> AuditResult<QueryAudit> {
-        let entry = entry?;
-        let key = AuditKey::decode(&entry.key)?;
+    fn next_audit(&mut self) -> AuditResult<Option<QueryAudit>> {
+        let Some(entry) = self.scan.as_mut().map_or(Ok(None), Scan::next_ref)? else { return Ok(None) };
+        let key = AuditKey::decode(entry.key)?;
         let query_id = *key.query_id();
         let bad = |reason| AuditError::BadIndex { query_id, reason };
         let audit = (self.fetch)(&query_id)?.ok_or_else(|| bad("there is no such audit"))?;
         if !index::keys(&audit).any(|own| own == key) || !entry.value.is_empty() {
             return Err(bad("its agent, time or subject is another"));
         }
-        Ok(audit)
+        Ok(Some(audit))
     }
 }
 
@@ -39,12 +39,11 @@ impl Iterator for Audits<'_> {
     type Item = AuditResult<QueryAudit>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let entry = self.scan.as_mut()?.next()?;
-        let audit = self.audit_of(entry);
+        let audit = self.next_audit();
         if audit.is_err() {
             self.scan = None;
         }
-        Some(audit)
+        audit.transpose()
     }
 }
 
