@@ -2,5 +2,6 @@
 
 mod check;
 mod report;
+mod same;
 
 pub use report::{TrailProblem, TrailReport, TrailStage};
