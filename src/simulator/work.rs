@@ -1,5 +1,7 @@
 //! The pure parts of appending and reading, one call each, for benchmarks and for the check on what they cost.
 
+use std::sync::LazyLock;
+
 use crate::disk::sim::SimDisk;
 use crate::format::checksum::StoredChecksum;
 use crate::format::record::{RECORD_HEADER_BYTES, RecordHeader, RecordKind, UnplacedHeader};
@@ -9,6 +11,8 @@ use crate::journal::{JournalWriter, Options};
 use crate::position::JournalId;
 
 const ID: JournalId = JournalId([7; 16]);
+/// Made once, as a reader of a journal has it.
+static CHECKSUM: LazyLock<StoredChecksum> = LazyLock::new(|| StoredChecksum::new(ID));
 
 /// A payload hashed and checksummed, and its header placed at `offset`: what an append computes.
 #[must_use]
@@ -22,8 +26,7 @@ pub fn encode(payload: &[u8], offset: u64) -> [u8; RECORD_HEADER_BYTES] {
 /// When the payload is not as long as the header says.
 #[must_use]
 pub fn check(record: &[u8], offset: u64) -> bool {
-    RecordHeader::decode(record)
-        .is_some_and(|header| header.check(record, offset, StoredChecksum::new(ID)).is_ok())
+    RecordHeader::decode(record).is_some_and(|header| header.check(record, offset, *CHECKSUM).is_ok())
 }
 
 /// A segment full of records, in memory.
