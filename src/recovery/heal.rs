@@ -137,10 +137,11 @@ fn keep_copy(disk: &dyn Disk, segment: &SegmentFile, from: u64, end: u64) -> Res
         _ => {}
     }
     let file = disk.create(Folder::Cut, &unfinished).map_err(failed("create"))?;
-    let mut chunk = vec![0; CHUNK_BYTES];
+    let step = |at: u64| usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+    let mut chunk = vec![0; step(from)];
     let mut at = from;
     while at < end {
-        let bytes = usize::try_from(end - at).unwrap_or(usize::MAX).min(CHUNK_BYTES);
+        let bytes = step(at);
         let chunk = chunk.get_mut(..bytes).unwrap_or_default();
         segment.read(chunk, at, Cache::Past)?;
         file.write_at(chunk, at - from).map_err(failed("write"))?;
