@@ -103,8 +103,8 @@ impl Committer {
         // First the writer, and with it the locks and the background work: whoever is refused with a failure finds the disk at
         // rest and can reopen the journal. Then the promises that are left, which refuse with what is noted here.
         let Self { writer, gathering, .. } = self;
-        drop(writer);
-        if let Some(error) = failed {
+        let let_go = catch_unwind(AssertUnwindSafe(|| drop(writer)));
+        if let Some(error) = failed.or_else(|| let_go.err().map(|panic| failure_of(&*panic))) {
             gathering.intake.rounds.note_failure(&error);
         }
     }
