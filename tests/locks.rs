@@ -87,30 +87,39 @@ fn a_lock_that_cannot_be_had_is_reported_in_bounded_time() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
+/// Whether what a forked child finds is so. It may call only what needs no other thread and no lock held at the time of the
+/// fork.
+fn holds_in_a_forked_child(finds: impl FnOnce() -> bool) -> bool {
+    // SAFETY: the child calls only what the caller promises; then it ends without running any destructor.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let code = i32::from(!finds());
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(code) };
+    }
+    assert!(pid > 0, "a fork");
+    let mut status = 0;
+    // SAFETY: waits for the child just made; the status lives in this frame.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+}
+
 #[test]
 fn a_ticket_that_went_through_a_fork_keeps_nobody_waiting() {
     let (_keep, directory) = common::journal_directory();
     // So long the commit thread waits for more: the fork finds the record on its way.
     let options = options().linger(Duration::from_millis(500));
     let journal = Journal::open(&directory, options).expect("a new journal");
-    let (first, second) = (journal.submit(b"1").expect("a ticket"), journal.submit(b"2").expect("a ticket"));
-    // SAFETY: the child calls only functions that need no other thread and no lock held at the time of the fork; then
-    // it ends without running any destructor.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let refused = matches!(first.try_wait(), Ok(None))
+    let first = journal.submit(b"1").expect("a ticket");
+    let mut second = Some(journal.submit(b"2").expect("a ticket"));
+    let refused = holds_in_a_forked_child(|| {
+        matches!(first.try_wait(), Ok(None))
             && matches!(first.wait_timeout(Duration::from_secs(60)), Err(Error::Forked))
-            && matches!(second.wait(), Err(Error::Forked));
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(if refused { 0 } else { 1 }) };
-    }
-    assert!(pid > 0, "a fork");
-    let mut status = 0;
-    // SAFETY: waits for the child just made; the status lives in this frame.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert!(waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status}");
+            && matches!(second.take().expect("a ticket").wait(), Err(Error::Forked))
+    });
+    assert!(refused);
     first.wait().expect("the parent's record is durable");
-    second.wait().expect("the parent's record is durable");
+    second.expect("the child took its own").wait().expect("the parent's record is durable");
 }
 
 #[test]
@@ -118,21 +127,13 @@ fn a_forked_child_is_refused_and_the_parent_goes_on() {
     let (_keep, directory) = common::journal_directory();
     let journal = Journal::open(&directory, options()).expect("a new journal");
     journal.append(b"before").expect("an append");
-    // SAFETY: the child calls only functions that need no other thread and no lock held at the time of the fork: the
-    // check for the fork comes before everything else; then it ends without running any destructor.
-    let pid = unsafe { libc::fork() };
-    if pid == 0 {
-        let refused = matches!(journal.append(b"child"), Err(Error::Forked))
+    // The check for the fork comes before everything else.
+    let refused = holds_in_a_forked_child(|| {
+        matches!(journal.append(b"child"), Err(Error::Forked))
             && matches!(journal.sync(), Err(Error::Forked))
-            && matches!(journal.close(), Err(Error::Forked));
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(if refused { 0 } else { 1 }) };
-    }
-    assert!(pid > 0, "a fork");
-    let mut status = 0;
-    // SAFETY: waits for the child just made; the status lives in this frame.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    assert!(waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0, "status {status}");
+            && matches!(journal.close(), Err(Error::Forked))
+    });
+    assert!(refused);
     journal.append(b"after").expect("the parent goes on");
     assert_eq!(journal.iter_from(ringwal::Offset::ZERO).expect("records").count(), 2);
 }
