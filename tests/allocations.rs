@@ -11,15 +11,17 @@ use ringwal::{Journal, Offset, Options};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static LARGEST: Cell<usize> = const { Cell::new(0) };
 }
 
 struct Counting;
 
-// SAFETY: everything is handed to the system's allocator as it came; counting touches a thread-local cell without a
+// SAFETY: everything is handed to the system's allocator as it came; counting touches thread-local cells without a
 // destructor only, so it neither allocates nor fails.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        LARGEST.set(LARGEST.get().max(layout.size()));
         // SAFETY: the caller's obligations are passed on unchanged.
         unsafe { System.alloc(layout) }
     }
@@ -77,6 +79,28 @@ fn reading_by_offset_and_iterating_allocate_nothing_in_steady_state() {
         }
     });
     assert_eq!(of_records, 0, "one after the other");
+}
+
+#[test]
+fn looking_at_a_short_file_whose_header_claims_more_takes_little_memory() {
+    // In memory and on a common file system: the one may know no reads past the cache, the other does.
+    for keep in [tempfile::tempdir_in("/dev/shm"), tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))] {
+        let Ok(keep) = keep else { continue };
+        let (written, directory) = (keep.path().join("written"), keep.path().join("journal"));
+        let mut writer = ringwal::JournalWriter::open(&written, Options::new()).expect("a new journal");
+        for _ in 0..20 {
+            writer.append(&[7; 2000]).expect("durable");
+        }
+        common::copy_journal(&written, &directory);
+        let segment = directory.join("00000000000000000000.seg");
+        let file = std::fs::File::options().write(true).open(segment).expect("the first segment");
+        file.set_len(64 << 10).expect("a shorter file");
+        LARGEST.set(0);
+        ringwal::plan_recovery(&directory, ringwal::RecoveryPolicy::Strict).expect("a look");
+        let largest = LARGEST.get();
+        assert!(largest > 0, "the count works");
+        assert!(largest <= 1 << 20, "{largest} bytes at once for a file of 64 KiB");
+    }
 }
 
 #[test]

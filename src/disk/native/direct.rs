@@ -15,7 +15,7 @@ use std::time::Duration;
 use super::sys;
 use crate::disk::{AlignedBuffer, BLOCK_BYTES, block_ceiling, block_floor};
 
-/// Memory that one read past the cache needs at most.
+/// Memory that one read past the cache needs at most, and never more than the file has from there on.
 const PIECE_BYTES: usize = 2 << 20;
 /// From here on a read is worth a buffer of huge pages.
 const LONG_READ_BYTES: usize = 256 << 10;
@@ -64,10 +64,14 @@ fn read_by(
 ) -> io::Result<usize> {
     // The device delivers whole blocks, also the one in which the file ends: that one is never read in place, or bytes
     // of `into` that the file has nothing for would change.
-    let last_block = block_floor(direct.metadata()?.len());
+    let end = direct.metadata()?.len();
+    let last_block = block_floor(end);
     let mut done = 0;
     while done < into.len() {
         let (at, rest) = (position + done as u64, &mut into[done..]);
+        if at >= end {
+            break;
+        }
         let before_last = usize::try_from(last_block.saturating_sub(at)).unwrap_or(usize::MAX);
         let whole_blocks = rest.len().min(before_last) / BLOCK_BYTES * BLOCK_BYTES;
         let aligned = block_floor(at) == at && (rest.as_ptr() as usize).is_multiple_of(BLOCK_BYTES);
@@ -81,7 +85,8 @@ fn read_by(
         }
         let start = block_floor(at);
         let skipped = usize::try_from(at - start).unwrap_or(0);
-        let wanted = (skipped + rest.len()).next_multiple_of(BLOCK_BYTES).min(PIECE_BYTES);
+        let in_file = usize::try_from(block_ceiling(end) - start).unwrap_or(usize::MAX);
+        let wanted = (skipped + rest.len()).next_multiple_of(BLOCK_BYTES).min(in_file).min(PIECE_BYTES);
         let bounce = bounce.get_or_insert_with(|| bounce_of(wanted));
         let read = read_blocks(direct, &mut bounce[..wanted], start)?;
         let taken = read.saturating_sub(skipped).min(rest.len());
