@@ -168,6 +168,10 @@ pub(crate) trait ReadFile: Any + Send + Sync + Debug {
     /// knows no direct reads, the cached pages of the range are dropped first.
     fn read_past_cache(&self, into: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// Whether the byte at `position` can be read without waiting for the device, as far as the file system tells; `true`
+    /// behind the file's end. Decides about speed only.
+    fn is_cached(&self, position: u64) -> io::Result<bool>;
+
     /// Whether some open file description, in any process, holds the lock of `WriteFile::try_lock` on this file.
     /// Takes nothing, not even for a moment.
     fn is_locked(&self) -> io::Result<bool>;

@@ -8,6 +8,7 @@ pub(crate) mod files;
 pub(crate) mod known;
 pub(crate) mod manager;
 pub(crate) mod prepare;
+mod read_ahead;
 pub(crate) mod state;
 pub(crate) mod walk;
 pub(crate) mod watermark;

@@ -1,6 +1,6 @@
 //! Walking over a segment's commits and records with large reads.
 //!
-//! Guarantees: memory is one chunk plus one record; no allocation per record once the window has grown to the largest
+//! Guarantees: memory is one chunk plus one record, and 256 KiB where a cold file is read ahead; no allocation per record once the window has grown to the largest
 //! record; bytes behind the file's end read as zeros. Must not know: what a bad place means (torn or corrupt).
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::format::scan::{Expected, OpenCommit, Scan, Step};
 use crate::format::segment_header::SegmentHeader;
 use crate::position::Hash;
 use crate::segment::files::open_error;
+use crate::segment::read_ahead::ReadAhead;
 use std::path::PathBuf;
 
 /// Whether reads go through the page cache.
@@ -147,6 +148,7 @@ pub(crate) struct Walk {
     /// Nothing at or behind this offset is read.
     limit: u64,
     payload: (u64, usize),
+    ahead: ReadAhead,
 }
 
 impl Walk {
@@ -154,7 +156,7 @@ impl Walk {
     pub(crate) fn new(segment: SegmentFile, scan: Scan, cache: Cache, chunk: usize) -> Self {
         let limit = segment.header.end();
         let window = Window { bytes: Vec::new(), start: scan.offset(), chunk };
-        Self { segment, scan, window, cache, limit, payload: (0, 0) }
+        Self { segment, scan, window, cache, limit, payload: (0, 0), ahead: ReadAhead::default() }
     }
 
     /// Goes on in another segment, with the memory of this walk.
@@ -162,6 +164,7 @@ impl Walk {
         self.limit = segment.header.end();
         self.window.bytes.clear();
         self.window.start = scan.offset();
+        self.ahead = ReadAhead::default();
         self.segment = segment;
         self.scan = scan;
     }
@@ -233,6 +236,7 @@ impl Walk {
                 }
                 Step::Need(bytes) => {
                     self.window.fill(&self.segment, offset, bytes, self.cache, self.limit)?;
+                    self.note_read(offset);
                     continue;
                 }
                 Step::Commit { offset, record } => Item::Commit { offset, record },
@@ -245,6 +249,18 @@ impl Walk {
                 Step::SegmentEnd => Item::SegmentEnd,
                 Step::Bad(kind) => Item::Bad { at: offset, kind },
             });
+        }
+    }
+
+    fn note_read(&mut self, offset: u64) {
+        if self.cache == Cache::Through {
+            let header = &self.segment.header;
+            let end = header.position_of(offset + self.window.bytes.len() as u64);
+            self.ahead.note(
+                &self.segment.file,
+                header.position_of(offset)..end,
+                header.position_of(self.limit),
+            );
         }
     }
 

@@ -124,6 +124,10 @@ impl ReadFile for NativeFile {
         direct::read_after_dropping_cache(&self.buffered, into, position)
     }
 
+    fn is_cached(&self, position: u64) -> io::Result<bool> {
+        sys::is_cached(self.buffered.as_fd(), position)
+    }
+
     fn is_locked(&self) -> io::Result<bool> {
         // The kernel answers for other open files only: one's own lock is no obstacle to oneself.
         Ok(self.holds_lock.load(Ordering::Acquire) || sys::is_locked_by_another(self.buffered.as_fd())?)

@@ -188,6 +188,25 @@ pub(super) fn write_with_flags(
     usize::try_from(written).map_err(|_| io::Error::last_os_error())
 }
 
+/// Whether the byte at `position` is in the page cache; `true` where the file system does not tell.
+pub(super) fn is_cached(file: BorrowedFd<'_>, position: u64) -> io::Result<bool> {
+    let mut byte = 0_u8;
+    let place = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let position = file_offset(position)?;
+    // SAFETY: preadv2 needs (1) a descriptor (borrowed); (2) one `iovec`, which lives in this frame, of memory that can
+    // be written: one byte of this frame that nothing else borrows.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const place, 1, position, libc::RWF_NOWAIT) };
+    if read >= 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => Ok(false),
+        Some(libc::EOPNOTSUPP | libc::ENOSYS | libc::EINVAL) => Ok(true),
+        _ => Err(error),
+    }
+}
+
 /// An open directory's entries, one after the other; closed when dropped.
 pub(super) struct Listing(NonNull<libc::DIR>);
 

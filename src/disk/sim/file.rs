@@ -69,6 +69,11 @@ impl ReadFile for SimFile {
         self.read(into, position, true)
     }
 
+    /// Nobody waits for this device.
+    fn is_cached(&self, _position: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
     fn is_locked(&self) -> io::Result<bool> {
         let state = self.shared.lock();
         state.check(self.boot)?;

@@ -73,6 +73,24 @@ fn a_file_for_writing_on_a_common_file_system_is_direct_and_a_reader_becomes_so(
 }
 
 #[test]
+fn what_is_in_the_page_cache_is_told_from_what_is_not() {
+    let (_dir, disk, file) = new_file();
+    file.write_at(&pattern(4 << 20), 0).unwrap();
+    file.sync().unwrap();
+    assert!(file.is_cached(1 << 20).unwrap());
+    assert!(file.is_cached(5 << 20).unwrap(), "behind the end nothing has to be waited for");
+    let content: Arc<dyn std::any::Any + Send + Sync> = file.clone();
+    let content = content.downcast::<NativeFile>().unwrap();
+    sys::drop_cached(content.buffered.as_fd(), 0, 4 << 20).unwrap();
+    // A file system in memory is its own cache.
+    if disk.file_system().name == "ext4" {
+        assert!(!file.is_cached(1 << 20).unwrap());
+        file.read_at(&mut [0; 4096], 1 << 20).unwrap();
+        assert!(file.is_cached(1 << 20).unwrap());
+    }
+}
+
+#[test]
 fn the_descriptors_do_not_ask_the_kernel_to_answer_eagain() {
     let (_dir, _disk, file) = new_file();
     let file: Arc<dyn std::any::Any + Send + Sync> = file;
