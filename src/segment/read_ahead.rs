@@ -203,7 +203,7 @@ mod tests {
         let (file, told) = watched(64, false);
         let reads: Arc<dyn ReadFile> = file.clone();
         let mut ahead = ReadAhead::default();
-        let limit = 20 * MIB + 5;
+        let limit = 19 * MIB + 5;
         ahead.note(&reads, 4096..MIB, limit);
         assert!(ahead.helper.is_none(), "less than a mebibyte was read");
         ahead.note(&reads, MIB..MIB + 4096, limit);
