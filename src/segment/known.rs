@@ -9,16 +9,20 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{Folder, ReadDisk, ReadFile};
+use crate::disk::{Folder, ReadDisk, ReadFile, descriptors_max};
 use crate::error::Result;
 use crate::format::file_name;
 use crate::format::segment_header::SegmentHeader;
 use crate::segment::files::open_error;
 use crate::segment::manager::SegmentManager;
 
-/// So many files stay open at most: enough for readers that jump between recent segments, little against the usual
+/// So many files a reader keeps open at least: enough for jumping between recent segments, little against the usual
 /// limit of 1,024 descriptors a process.
-const OPEN_FILES_MAX: usize = 64;
+const OPEN_FILES_KEPT: usize = 64;
+/// Further files that all readers of the process keep open together are at most this part of the descriptors that it may have.
+const PART_OF_DESCRIPTORS: usize = 4;
+/// Where a process may have very many: beyond that opening a file is cheaper than keeping so many in order.
+const FURTHER_FILES_MAX: usize = 4096;
 /// Threads that share a place meet there for some nanoseconds only.
 const PLACES: usize = 16;
 
@@ -27,7 +31,37 @@ const PLACES: usize = 16;
 pub(crate) struct View {
     segments: Arc<SegmentManager>,
     /// Ascending by base.
-    open: Vec<(SegmentHeader, Arc<dyn ReadFile>)>,
+    open: Vec<OpenFile>,
+}
+
+#[derive(Clone, Debug)]
+struct OpenFile {
+    header: SegmentHeader,
+    file: Arc<dyn ReadFile>,
+    /// Those without one are not more than each reader may have.
+    further: Option<Arc<Further>>,
+}
+
+/// The right to keep one further file open. It is given back when nobody looks at the file any more.
+#[derive(Debug)]
+struct Further;
+
+/// Relaxed: only the number counts.
+static FURTHER_FILES: AtomicUsize = AtomicUsize::new(0);
+
+impl Further {
+    fn take() -> Option<Arc<Self>> {
+        let max = (descriptors_max() / PART_OF_DESCRIPTORS).min(FURTHER_FILES_MAX);
+        let one_more = |taken| (taken < max).then_some(taken + 1);
+        FURTHER_FILES.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Arc::new(Self))
+    }
+}
+
+impl Drop for Further {
+    fn drop(&mut self) {
+        FURTHER_FILES.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl View {
@@ -37,19 +71,20 @@ impl View {
 
     /// The segment that holds `offset`, if its file is open.
     pub(crate) fn open_segment(&self, offset: u64) -> Option<(&SegmentHeader, &Arc<dyn ReadFile>)> {
-        let behind = self.open.partition_point(|(header, _)| header.base <= offset);
-        let (header, file) = self.open.get(behind.checked_sub(1)?)?;
+        let behind = self.open.partition_point(|open| open.header.base <= offset);
+        let OpenFile { header, file, .. } = self.open.get(behind.checked_sub(1)?)?;
         (offset < header.end()).then_some((header, file))
     }
 
     fn with_open(&self, header: SegmentHeader, file: Arc<dyn ReadFile>) -> Self {
         let mut open = self.open.clone();
-        if open.len() >= OPEN_FILES_MAX {
+        let mut further = None;
+        if open.iter().filter(|other| other.further.is_none()).count() >= OPEN_FILES_KEPT {
             // The oldest segment is the least likely to be read next.
-            open.remove(0);
+            further = Further::take().or_else(|| open.remove(0).further);
         }
-        let place = open.partition_point(|(other, _)| other.base < header.base);
-        open.insert(place, (header, file));
+        let place = open.partition_point(|other| other.header.base < header.base);
+        open.insert(place, OpenFile { header, file, further });
         Self { segments: self.segments.clone(), open }
     }
 }
@@ -128,7 +163,7 @@ impl KnownSegments {
     /// Knows these segments from now on, and closes the files of all others, so that removed ones give their space back.
     pub(crate) fn replace(&self, segments: SegmentManager) {
         let mut now = locked(&self.now);
-        let is_there = |(header, _): &&(SegmentHeader, _)| segments.header_at(header.base) == Some(*header);
+        let is_there = |open: &&OpenFile| segments.header_at(open.header.base) == Some(open.header);
         let open = now.open.iter().filter(is_there).cloned().collect();
         self.show(&mut now, View { segments: Arc::new(segments), open });
     }

@@ -131,6 +131,17 @@ pub(super) fn file_bytes_max() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
+/// How many descriptors this process may have; what is usual, where that is not told.
+pub(crate) fn descriptors_max() -> usize {
+    const USUAL: usize = 1024;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: getrlimit needs a place for the answer.
+    match check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) }) {
+        Ok(_) => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX),
+        Err(_) => USUAL,
+    }
+}
+
 /// Has the calling thread, and those that it starts, told by an error alone that a file may not get that long, and not by
 /// SIGXFSZ as well, which ends a process that has not said otherwise.
 pub(crate) fn block_file_size_signal() {
