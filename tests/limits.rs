@@ -16,16 +16,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ringwal::{
-    Backend, CursorKind, Error, Journal, JournalReader, JournalWriter, Offset, Options, VerifyOptions,
+    Backend, CursorKind, Error, FlushMethod, Journal, JournalReader, JournalWriter, Offset, Options,
+    VerifyOptions,
 };
 
 /// Runs the test as a child, which must come to a good end.
 fn in_a_child(test: &str) {
+    in_a_child_with(test, |_| ());
+}
+
+/// The same, and looks at the journal that the child left.
+fn in_a_child_with(test: &str, look: impl FnOnce(&Path)) {
     let (_keep, directory) = common::journal_directory();
     let output = common::child(test, &directory).wait_with_output().expect("the child's end");
     let told = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{}: {told}", output.status);
     told.lines().filter(|line| line.starts_with("told: ")).for_each(|line| println!("{line}"));
+    look(&directory);
 }
 
 /// From now on no file of this process can be written beyond so many bytes; `None` takes the limit away.
@@ -274,6 +281,38 @@ fn signals_by_the_thousand_fail_nothing() {
     let handled = HANDLED.load(Ordering::Relaxed);
     println!("\ntold: {handled} signals interrupted something");
     assert!(handled > 2000, "only {handled} signals");
+}
+
+/// Flushes by the ring are carried out by threads that the kernel starts for them in this process; where it can start none,
+/// it gives them up (ECANCELED).
+#[test]
+fn where_the_kernel_can_start_no_thread_for_a_flush_appends_go_on() {
+    const TEST: &str = "where_the_kernel_can_start_no_thread_for_a_flush_appends_go_on";
+    let Some(directory) = common::child_argument() else {
+        return in_a_child_with(TEST, |journal| {
+            let Ok(reader) = JournalReader::open(journal) else { return };
+            let records = reader.iter_from(Offset::ZERO).expect("records");
+            let records = records.collect::<ringwal::Result<Vec<_>>>().expect("sound records");
+            assert_eq!(records.len(), 20);
+        });
+    };
+    let options = Options::new().flush(FlushMethod::RingFsync).idle_commit(None);
+    let journal = match Journal::open(&directory, options) {
+        Ok(journal) => journal,
+        Err(error) => return println!("\ntold: skipped, no io_uring here: {error}"),
+    };
+    let none = libc::rlimit { rlim_cur: 1, rlim_max: 1 };
+    // SAFETY: setrlimit reads a `rlimit`, which lives in this frame.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) }, 0);
+    // The limit is for ordinary users only. Refused, this is one.
+    // SAFETY: the call needs nothing.
+    let _ = unsafe { libc::setresuid(65534, 65534, 65534) };
+    let refused = std::thread::Builder::new().spawn(|| ()).map(drop);
+    assert!(refused.is_err(), "this process can start threads still");
+    for number in 0..20 {
+        journal.append(&workload::payload(1, number)).expect("durable");
+    }
+    println!("\ntold: 20 commits with {} flushes", journal.stats().flushes);
 }
 
 const STANDS_STILL: &str = "a_process_that_stands_still_in_the_middle_of_a_commit_goes_on";

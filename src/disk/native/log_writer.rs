@@ -230,7 +230,16 @@ impl<D: Device> LogWriter for NativeLogWriter<D> {
         }
         self.usable = false;
         self.device.adopt(&self.buffer);
-        self.carry_out(self.flush, (position, bytes), None, meanwhile)?;
+        match self.carry_out(self.flush, (position, bytes), None, meanwhile) {
+            // The kernel could start no thread to flush in. That flush was never begun; the bytes are written once more all the
+            // same, so that nothing hangs on which of two flushes was for them.
+            Err(error)
+                if self.flush == FlushMethod::RingFsync && error.raw_os_error() == Some(libc::ECANCELED) =>
+            {
+                self.carry_out(FlushMethod::Fdatasync, (position, bytes), None, &mut || {})?;
+            }
+            outcome => outcome?,
+        }
         self.usable = true;
         Ok(Durable::after_flush())
     }

@@ -13,6 +13,16 @@ use super::log_writer::{Device, Piece};
 use super::sys;
 use crate::disk::{AlignedBuffer, Backend, BackendReport, FlushMethod};
 
+/// Writes what it can of the piece and says how much.
+pub(super) fn write(piece: &Piece<'_>) -> io::Result<usize> {
+    let (file, bytes) = (piece.file.log_file(), &piece.buffer[piece.from..piece.to]);
+    if piece.durably {
+        sys::write_with_flags(file.as_fd(), bytes, piece.position, libc::RWF_DSYNC)
+    } else {
+        file.write_at(bytes, piece.position)
+    }
+}
+
 /// Nothing is kept between writes.
 #[derive(Debug)]
 pub(super) struct SyscallDevice;
@@ -29,12 +39,7 @@ impl Device for SyscallDevice {
 
     fn write(&mut self, piece: Piece<'_>, meanwhile: &mut dyn FnMut()) -> io::Result<usize> {
         meanwhile();
-        let (file, bytes) = (piece.file.log_file(), &piece.buffer[piece.from..piece.to]);
-        if piece.durably {
-            sys::write_with_flags(file.as_fd(), bytes, piece.position, libc::RWF_DSYNC)
-        } else {
-            file.write_at(bytes, piece.position)
-        }
+        write(&piece)
     }
 
     fn ring_fsync(&mut self, _file: &NativeFile) -> io::Result<()> {

@@ -22,7 +22,7 @@ use io_uring::{IoUring, opcode, types};
 
 use super::file::NativeFile;
 use super::log_writer::{Device, Piece};
-use super::ring_setup;
+use super::{ring_setup, syscalls};
 use crate::disk::{AlignedBuffer, Backend, BackendReport, FlushMethod, fork_count};
 
 /// The kernel cuts longer writes itself; this is what it takes, rounded down to a power of two.
@@ -241,6 +241,11 @@ impl Device for RingDevice {
             resume_unwind(panic);
         }
         let result = ran.outcome?;
+        if result == -libc::ECANCELED {
+            // Nobody began it: the kernel needed a thread of its own for the write and could start none, because of signals
+            // without end or limits of processes. (Nothing here cancels.)
+            return syscalls::write(&piece);
+        }
         usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
     }
 

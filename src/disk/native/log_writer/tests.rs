@@ -401,6 +401,19 @@ fn a_failed_flush_is_never_tried_again() {
 }
 
 #[test]
+fn a_flush_that_the_kernel_had_no_thread_for_is_made_by_a_system_call_after_writing_again() {
+    let (_dir, mut writer) = scripted(FlushMethod::RingFsync, &[]);
+    writer.device.fsync_error = Some(libc::ECANCELED);
+    let mut calls = 0;
+    for commits in 1..=3 {
+        writer.write_durably(0, BLOCK_BYTES, &mut || calls += 1).unwrap();
+        assert_eq!((writer.device.asked.len(), writer.device.fsyncs.len()), (2 * commits, commits));
+        assert_eq!(writer.counts().flushes, commits as u64);
+    }
+    assert_eq!(calls, 3);
+}
+
+#[test]
 fn choosing_takes_what_works_and_leaves_the_buffer_alone() {
     let script = [Ok(4096), Err(libc::EOPNOTSUPP)];
     let (_dir, mut writer) = scripted(FlushMethod::Auto, &script);
