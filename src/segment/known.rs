@@ -16,12 +16,13 @@ use crate::format::segment_header::SegmentHeader;
 use crate::segment::files::open_error;
 use crate::segment::manager::SegmentManager;
 
-/// So many files a reader keeps open at least: enough for jumping between recent segments, little against the usual
-/// limit of 1,024 descriptors a process.
+/// A reader may keep so many files open whatever other readers have: enough for jumping between recent segments, little
+/// against the usual limit of 1,024 descriptors a process.
 const OPEN_FILES_KEPT: usize = 64;
-/// Further files that all readers of the process keep open together are at most this part of the descriptors that it may have.
+/// Further files that all readers of the process keep open together are at most this part of the descriptors that it
+/// may have.
 const PART_OF_DESCRIPTORS: usize = 4;
-/// Where a process may have very many: beyond that opening a file is cheaper than keeping so many in order.
+/// Where a process may have very many: whenever a file is opened, all that are open are gone over.
 const FURTHER_FILES_MAX: usize = 4096;
 /// Threads that share a place meet there for some nanoseconds only.
 const PLACES: usize = 16;
