@@ -96,7 +96,7 @@ impl Table {
 
     /// The version of a key in place of the one there was.
     pub(super) fn put(&mut self, version: Version) {
-        if let Some((bound, right)) = put(&mut self.root, version) {
+        if let Some((bound, right)) = put(&mut self.root, version, true) {
             let left = std::mem::replace(&mut self.root, Arc::new(Node::Leaf(Row::new())));
             let mut bounds = Row::new();
             bounds.insert(0, bound);
@@ -115,19 +115,21 @@ impl Table {
     }
 }
 
-fn put(node: &mut Arc<Node>, version: Version) -> Split {
+/// `is_last`: no node on this level has higher keys.
+fn put(node: &mut Arc<Node>, version: Version, is_last: bool) -> Split {
     match Arc::make_mut(node) {
         Node::Leaf(row) => {
             match row.find(version.key()) {
                 (at, true) => row.replace(at, version),
                 (at, false) if row.len() < NODE_MAX => row.insert(at, version),
-                (at, false) => return Some(split_leaf(row, at, version)),
+                (at, false) => return Some(split_leaf(row, at, version, is_last)),
             }
             None
         }
         Node::Inner { bounds, children } => {
             let at = bounds.up_to(version.key());
-            let (bound, right) = put(&mut children[at], version)?;
+            let is_last = is_last && at + 1 == children.len();
+            let (bound, right) = put(&mut children[at], version, is_last)?;
             bounds.insert(at, bound);
             children.insert(at + 1, right);
             (children.len() > NODE_MAX).then(|| split_inner(bounds, children))
@@ -135,9 +137,10 @@ fn put(node: &mut Arc<Node>, version: Version) -> Split {
     }
 }
 
-/// Keys that come in order fill their leaves: the new leaf begins with the new version where that is the last.
-fn split_leaf(row: &mut Row, at: usize, version: Version) -> (Version, Arc<Node>) {
-    let middle = if at == row.len() { at } else { row.len() / 2 };
+/// Keys that come in order fill their leaves: the new leaf begins with the new version where that is the last of all. In
+/// front of other leaves the full one would stay full, and keys that fall would get a leaf each.
+fn split_leaf(row: &mut Row, at: usize, version: Version, is_last: bool) -> (Version, Arc<Node>) {
+    let middle = if is_last && at == row.len() { at } else { row.len() / 2 };
     let mut right = row.split_off(middle);
     if at < middle {
         row.insert(at, version)

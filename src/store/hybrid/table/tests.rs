@@ -149,3 +149,22 @@ fn keys_in_order_fill_their_leaves() {
     let Node::Inner { children, .. } = &*table.root else { panic!("one node for {} keys", NODE_MAX * 4) };
     assert_eq!(children.len(), 4);
 }
+
+/// Found by reading: behind a full leaf each of these keys got a leaf of its own.
+#[test]
+fn keys_that_fall_behind_a_full_leaf_share_leaves() {
+    let mut table = Table::new();
+    let falling = (NODE_MAX as u64..NODE_MAX as u64 * 8).rev();
+    for number in (0..NODE_MAX as u64).chain(falling) {
+        table.put(version(format!("{number:04}").as_bytes(), Some(b""), number));
+    }
+    let leaves = leaves(&table.root);
+    assert!(leaves <= 16, "{leaves} leaves for {} keys", NODE_MAX * 8);
+}
+
+fn leaves(node: &Node) -> usize {
+    match node {
+        Node::Leaf(_) => 1,
+        Node::Inner { children, .. } => children.iter().map(|child| leaves(child)).sum(),
+    }
+}
