@@ -138,7 +138,7 @@ impl JournalReader {
         Ok(verify.finish())
     }
 
-    /// The end of the chain as the journal's last segment tells it; `None` while there is no commit. To be stored elsewhere,
+    /// The end of the chain as the journal's last segment tells it; `None` while there is no whole commit. To be stored elsewhere,
     /// as an anchor for [`verify_against`](Self::verify_against). What stands before that segment is not looked at.
     ///
     /// Without a living writer, and after a crash, it may cover commits that are in the page cache only: open the journal for
@@ -148,17 +148,24 @@ impl JournalReader {
     /// [`Error::Corrupt`] when the segment is damaged; as [`verify`](Self::verify).
     pub fn head(&self) -> Result<Option<Head>> {
         let (durable_end, mut kept) = self.kept_segments()?;
-        let Some(last) = kept.pop() else { return Ok(None) };
-        let mut told = |_: &VerifyReport| ();
-        let kept = std::slice::from_ref(&last);
-        let (options, anchors) = (VerifyOptions::new(), Anchors::new(&[]));
-        let mut verify = Verify::new(self, options, anchors, durable_end, origin(kept), kept, &mut told);
-        verify.segment(last, None)?;
-        let report = verify.finish();
-        match report.damage.into_iter().next() {
-            Some(damage) => Err(Error::Corrupt(Box::new(damage))),
-            None => Ok(report.head),
+        let mut next = None;
+        // The last segment may hold nothing but a torn commit.
+        while let Some(last) = kept.pop() {
+            let mut told = |_: &VerifyReport| ();
+            let (options, anchors) = (VerifyOptions::new(), Anchors::new(&[]));
+            let only = std::slice::from_ref(&last);
+            let mut verify = Verify::new(self, options, anchors, durable_end, origin(only), only, &mut told);
+            verify.segment(last, next.as_ref())?;
+            let report = verify.finish();
+            if let Some(damage) = report.damage.into_iter().next() {
+                return Err(Error::Corrupt(Box::new(damage)));
+            }
+            if report.head.is_some() {
+                return Ok(report.head);
+            }
+            next = Some(last);
         }
+        Ok(None)
     }
 
     /// The durable end, and the segments from the floor's on that hold something below it.
@@ -205,6 +212,9 @@ struct Verify<'a, W> {
     deep: bool,
     /// What the next commit must say; `None` after damage.
     expected: Option<Expected>,
+    /// The durable end lies inside the last commit: a crash has torn it, and no recovery has cut it yet. It is told of as far
+    /// as it goes, and the head is that of the commit before.
+    ends_inside: bool,
     report: VerifyReport,
     witness: W,
     progress: &'a mut dyn FnMut(&VerifyReport),
@@ -234,7 +244,7 @@ impl<'a, W: Witness> Verify<'a, W> {
             first_damaged_commit: None,
             anchors: Vec::new(),
         };
-        Self { reader, deep: options.deep, expected, report, witness, progress }
+        Self { reader, deep: options.deep, expected, ends_inside: false, report, witness, progress }
     }
 
     fn segment(&mut self, header: SegmentHeader, next: Option<&SegmentHeader>) -> Result<()> {
@@ -262,7 +272,10 @@ impl<'a, W: Witness> Verify<'a, W> {
         walk.limit(limit);
         self.report.segments += 1;
         loop {
-            if next.is_none() && walk.offset() >= limit && walk.open_commit().is_none() {
+            if next.is_none()
+                && walk.offset() >= limit
+                && (walk.open_commit().is_none() || is_cut(&walk, limit))
+            {
                 break;
             }
             match walk.next()? {
@@ -282,7 +295,9 @@ impl<'a, W: Witness> Verify<'a, W> {
                 }
             }
         }
-        self.expected = walk.expected().filter(|expected| end == Some(expected.durable_below));
+        self.ends_inside = is_cut(&walk, limit);
+        let is_end = |expected: &Expected| end == Some(expected.durable_below);
+        self.expected = walk.expected().filter(|expected| self.ends_inside || is_end(expected));
         self.report.checked_to = Offset::new(limit);
         (self.progress)(&self.report);
         Ok(())
@@ -346,7 +361,8 @@ impl Verify<'_, Anchors> {
     fn finish(mut self) -> VerifyReport {
         self.report.checked_to = self.report.durable_end;
         if self.report.damage.is_empty() {
-            self.report.head = self.expected.map(head);
+            // Without a commit, what the first one must say is no end of any.
+            self.report.head = self.expected.filter(|next| next.number > 0).map(head);
         }
         self.report.anchors = self.witness.finish(self.report.damage.is_empty());
         (self.progress)(&self.report);
@@ -357,10 +373,17 @@ impl Verify<'_, Anchors> {
 impl Verify<'_, Found> {
     /// What was found in the one segment; `None` unless it is sound.
     fn into_found(self) -> Option<Found> {
-        let Self { report, expected, witness, .. } = self;
-        let is_sound = report.damage.is_empty() && report.segments == 1 && witness.has_begun();
+        let Self { report, expected, witness, ends_inside, .. } = self;
+        // Whoever does not know the commits before a torn one cannot tell the head.
+        let is_sound =
+            report.damage.is_empty() && report.segments == 1 && witness.has_begun() && !ends_inside;
         is_sound.then(|| witness.with_counts(expected, &report))
     }
+}
+
+/// Whether the commit that the walk is in goes on behind the durable end.
+fn is_cut(walk: &Walk, durable_end: u64) -> bool {
+    walk.open_commit().is_some_and(|open| open.end() > durable_end)
 }
 
 /// The head behind the last commit, from what the next one must say.
