@@ -91,11 +91,14 @@ impl Salvage {
                 }
                 Ok(Item::Commit { .. } | Item::CommitEnd { .. } | Item::Padding { .. }) => {}
                 Ok(Item::SegmentEnd) => self.walk = None,
-                Ok(Item::Bad { at, kind }) => {
-                    if let Some(lost) = self.step_over(at, kind)? {
-                        return Ok(Some(lost));
+                Ok(Item::Bad { at, kind }) => match self.step_over(at, kind) {
+                    Ok(Some(lost)) => return Ok(Some(lost)),
+                    Ok(None) => {}
+                    Err(error) => {
+                        self.walk = None;
+                        return Err(error);
                     }
-                }
+                },
                 Err(error) => {
                     self.walk = None;
                     return Err(error);
@@ -192,4 +195,64 @@ pub(crate) fn find_next_commit(segment: &SegmentFile, from: u64, bad: u64) -> Re
         at += (bytes.len().min(CHUNK_BYTES)) as u64;
     }
     Ok((None, any_data))
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::sim::{Failure, SimDisk};
+    use crate::disk::{Disk, Folder};
+    use crate::format::commit::{Chain, CommitRecord};
+    use crate::format::file_name;
+    use crate::format::segment_header::SegmentHeader;
+    use crate::position::JournalId;
+
+    const EIO: i32 = 5;
+
+    /// A segment of 4 MiB with an empty commit and, in the middle, bytes that are none.
+    fn segment(disk: &dyn Disk) {
+        let id = JournalId([4; 16]);
+        let header = SegmentHeader { id, base: 0, capacity: 4 << 20, created: 0 };
+        let commit = CommitRecord {
+            clean: false,
+            records: 0,
+            bytes: 104,
+            number: 0,
+            durable_below: 0,
+            chain: Chain::origin(id),
+        };
+        let file = disk.create(Folder::Root, &file_name::segment(0)).unwrap();
+        file.allocate(header.position_of(header.end())).unwrap();
+        file.write_at(&header.encode(), 0).unwrap();
+        file.write_at(&commit.encode(0, id).0, header.position_of(0)).unwrap();
+        file.write_at(&[9; 512], header.position_of(2 << 20)).unwrap();
+    }
+
+    /// Found by reading: where the device failed behind a bad place, salvage came to the same place for ever.
+    #[test]
+    fn behind_an_unreadable_place_salvage_goes_on_with_the_next_segment() {
+        let mut failed = 0;
+        for nth in 1..40 {
+            let control = SimDisk::new(1);
+            segment(&*control.disk());
+            let bases = vec![0].into_iter();
+            let mut salvage =
+                Salvage { disk: control.disk().reader(), bases, walk: None, expected_base: None };
+            control.fail_operation(nth, EIO, Failure::Forever);
+            let mut errors = 0;
+            loop {
+                match salvage.next_item() {
+                    Ok(None) => break,
+                    Ok(Some(_)) => {}
+                    Err(error) => {
+                        errors += 1;
+                        assert!(errors < 2, "operation {nth} fails: {error} again");
+                    }
+                }
+            }
+            failed += errors;
+        }
+        assert!(failed > 3, "only {failed} errors");
+    }
 }
