@@ -253,3 +253,24 @@ fn the_benchmark_measures_and_draws() {
     assert!(drawing.contains("<svg") && drawing.contains("2 threads"));
     assert_eq!(std::fs::read_dir(keep.path()).expect("a directory").count(), 1, "only the drawing is left");
 }
+
+/// Found by reading: a journal that lost records was said to be whole when nobody read the report.
+#[test]
+fn what_salvage_found_stands_also_when_nobody_reads_it() {
+    let (keep, journal) = common::journal_directory();
+    assert_eq!(code(&append(&journal, b"first\nsecond\nthird", &[])), 0);
+    let segment = common::segments(&journal).remove(0);
+    let mut content = std::fs::read(&segment).expect("the segment");
+    let at = content.windows(6).position(|window| window == b"second").expect("the second line");
+    content[at] ^= 1;
+    std::fs::write(&segment, content).expect("the segment");
+    for (form, name) in [("--json", "saved"), ("", "saved-too")] {
+        let (reading, writing) = std::io::pipe().expect("a pipe");
+        drop(reading);
+        let saved = keep.path().join(name);
+        let mut command = ringwal();
+        command.arg("salvage").arg(&journal).arg(saved).args(Some(form).filter(|form| !form.is_empty()));
+        let status = command.stdin(Stdio::null()).stdout(writing).stderr(Stdio::null()).status();
+        assert_eq!(status.expect("the tool").code(), Some(1), "{form}");
+    }
+}

@@ -90,13 +90,13 @@ pub(super) fn check(
     let facts =
         Facts { pid, acknowledged: acknowledged.len(), found, live, wrong, histogram, report, verified };
     let passed = facts.wrong.is_nothing() && facts.verified.is_sound() && facts.acknowledged > 0;
-    if as_json {
-        output::json(&facts.as_json(passed, &backend))?;
+    let told = if as_json {
+        output::json(&facts.as_json(passed, &backend))
     } else {
-        output::text(&facts.as_text(passed, &backend))?;
-    }
+        output::text(&facts.as_text(passed, &backend))
+    };
     journal.close()?;
-    Ok(if passed { Outcome::Good } else { Outcome::Damage })
+    exit::told(if passed { Outcome::Good } else { Outcome::Damage }, told)
 }
 
 /// Goes over all records: each must be one that was submitted, each thread's in order without a gap.

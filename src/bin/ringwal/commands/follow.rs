@@ -11,7 +11,7 @@ use super::cat::Form;
 use crate::exit::{self, Outcome};
 use crate::output;
 
-/// A closed pipe shows only when something is written; so often an empty write looks.
+/// So long one wait lasts. That nobody reads the output any more shows with the next record that is written.
 const LOOK: Duration = Duration::from_millis(500);
 
 #[derive(Args)]

@@ -75,7 +75,8 @@ impl Salvage {
     }
 
     fn tell(&self, report: &Report) -> exit::Result {
-        if self.json {
+        let is_whole = report.lost.is_empty() && report.unusable.is_empty();
+        let told = if self.json {
             let lost =
                 |(from, to, kind): &(u64, u64, String)| json!({ "from": from, "to": to, "kind": kind });
             output::json(&json!({
@@ -83,17 +84,16 @@ impl Salvage {
                 "lost": report.lost.iter().map(lost).collect::<Vec<_>>(),
                 "unusable": report.unusable,
                 "out": self.out,
-            }))?;
+            }))
         } else {
             let mut lines = vec![format!("{} records copied to {}", report.records, self.out.display())];
             lines.extend(
                 report.lost.iter().map(|(from, to, kind)| format!("lost: offsets {from} to {to}: {kind}")),
             );
             lines.extend(report.unusable.iter().map(|error| format!("unusable: {error}")));
-            output::text(&lines.join("\n"))?;
-        }
-        let is_whole = report.lost.is_empty() && report.unusable.is_empty();
-        Ok(if is_whole { Outcome::Good } else { Outcome::Damage })
+            output::text(&lines.join("\n"))
+        };
+        exit::told(if is_whole { Outcome::Good } else { Outcome::Damage }, told)
     }
 }
 
