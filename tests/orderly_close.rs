@@ -129,3 +129,60 @@ fn a_segment_with_nothing_but_a_commit_that_vouches_is_counted() {
     let report = recover(&disk);
     assert_eq!((report.records_kept, report.bytes_kept, report.clean_shutdown), (0, 104, false));
 }
+
+/// Found by reading: of a session's first commit a power cut could take the two blocks that an opening after an orderly close
+/// looks at, and leave what stood behind them for a later commit to take in.
+#[test]
+fn nothing_of_a_lost_session_stays_behind_the_close() {
+    let mut with_dirt = 0;
+    for stops_at in 1..40 {
+        let (disk, _) = closed();
+        disk.crash_at(stops_at);
+        let Ok(mut writer) = JournalWriter::open_simulated(&disk, options()) else { continue };
+        let is_whole = writer.append_group(&vec![[9; 1500]; 10]).is_ok();
+        for first in 0..=disk.undecided() {
+            let left = disk.snapshot(2);
+            left.power_cut_keeping(&mut |thing| thing >= first);
+            // Before it is dropped: that would write another close.
+            let writer = JournalWriter::open_simulated(&left, options()).expect("a journal");
+            let report = writer.recovery_report();
+            let content = left.content(FIRST).expect("the first segment");
+            let end = HEADER + report.end.get() as usize;
+            let dirt = content[end..].iter().position(|byte| *byte != 0);
+            assert_eq!(dirt, None, "stopped at {stops_at}, kept from {first} on: {report:?}");
+            with_dirt += usize::from(report.bytes_cut > 0);
+        }
+        if is_whole {
+            break;
+        }
+    }
+    assert!(with_dirt > 10, "only {with_dirt} power cuts left anything");
+}
+
+/// Found by reading: a segment of a smaller size that was skipped had no commit that tells where the one before it ends, and
+/// the journal passed for corrupt.
+#[test]
+fn a_segment_that_is_too_small_is_passed_over_and_the_journal_stays_whole() {
+    let larger = || Options::new().segment_bytes(1 << 20);
+    let large = vec![8; 100_000];
+    let empty = SimDisk::new(1);
+    drop(JournalWriter::open_simulated(&empty, options()).expect("a new journal"));
+    empty.process_kill();
+    for (disk, before, rotations) in [(closed().0, 1, 2), (empty, 0, 1)] {
+        let mut writer = JournalWriter::open_simulated(&disk, larger()).expect("the journal");
+        for _ in 0..2 {
+            writer.append(&large).expect("an append");
+        }
+        assert_eq!(writer.stats().rotations, rotations);
+        disk.power_cut();
+        drop(writer);
+        let mut writer = JournalWriter::open_simulated(&disk, larger()).expect("the journal");
+        writer.append(b"after").expect("an append");
+        let reader = writer.reader().expect("a reader");
+        let report = reader.verify(&Default::default(), &mut |_| ()).expect("a verification");
+        assert!(report.is_sound(), "{:?}", report.damage);
+        assert_eq!(report.records, before + 3);
+        assert_eq!(reader.iter_from(Offset::ZERO).expect("records").flatten().count() as u64, before + 3);
+        writer.close().expect("a close");
+    }
+}

@@ -64,6 +64,10 @@ pub struct JournalWriter {
     pub(super) last_commit: u64,
     /// The last commit holds records that no later commit vouches for.
     pub(super) unvouched: bool,
+    /// The last commit is an orderly close, which lets an opening look at it alone and at no more than the two blocks behind it.
+    /// It is taken back by an empty commit before any other: of a larger one a power cut could lose just those two blocks, and
+    /// what stayed behind them would pass for the rest of a later commit.
+    pub(super) close_stands: bool,
     /// The commit that is being gathered. It begins at the durable end, at the end of the commit that is on its way, or at the
     /// base of a segment that nothing was written to yet.
     pub(super) stage: Stage,
@@ -142,15 +146,22 @@ impl JournalWriter {
     /// Sees to it that records of so many bytes fit into the commit, changing to the next segment where they must.
     /// Gives `Enough` or `CommitFirst`.
     fn make_room(&mut self, bytes: usize, records: usize) -> Result<Room> {
+        if self.close_stands && records > 0 {
+            self.write_empty_surely(false)?;
+        }
         let mut room = self.stage.room(bytes, records);
         let commit_bytes = (COMMIT_RECORD_BYTES + self.stage.staged.bytes + bytes) as u64;
-        if room == Room::SegmentFull {
-            self.rotate()?;
-            // A segment that an earlier opening prepared with a smaller size can be too small for this opening's limits.
-            let left = self.active.header.end() - self.stage.start;
-            if commit_bytes > left {
-                return Err(Error::TooLarge { bytes: bytes as u64, max: left - COMMIT_RECORD_BYTES as u64 });
+        while room == Room::SegmentFull {
+            // One that an earlier opening made smaller can be too small as a whole. It begins with a commit all the same, which
+            // tells where the one before it ends.
+            if self.stage.start == self.active.header.base {
+                let max = self.active.header.capacity - COMMIT_RECORD_BYTES as u64;
+                if self.active.header.capacity >= self.options.capacity() {
+                    return Err(Error::TooLarge { bytes: bytes as u64, max });
+                }
+                self.write_empty_surely(false)?;
             }
+            self.rotate()?;
             room = self.stage.room(bytes, records);
         }
         if room == Room::NotGranted {
@@ -194,13 +205,17 @@ impl JournalWriter {
     }
 
     fn write_empty(&mut self, clean: bool) -> Result<()> {
-        assert!(self.stage.is_empty(), "an empty commit while records are staged");
-        match self.make_room(0, 0) {
-            Ok(_) => self.write_commit(clean, &mut |_| {}).map(drop),
+        match self.write_empty_surely(clean) {
             // Without room there is no such proof; nothing that was acknowledged depends on it.
             Err(Error::DiskFull { .. }) => Ok(()),
-            Err(error) => Err(error),
+            outcome => outcome,
         }
+    }
+
+    fn write_empty_surely(&mut self, clean: bool) -> Result<()> {
+        assert!(self.stage.is_empty(), "an empty commit while records are staged");
+        self.make_room(0, 0)?;
+        self.write_commit(clean, &mut |_| {}).map(drop)
     }
 
     fn write_commit(&mut self, clean: bool, meanwhile: &mut dyn FnMut(&mut Stage)) -> Result<Durable> {
@@ -265,6 +280,7 @@ impl JournalWriter {
         // As recovery counts: an honest journal never gets there, a forged one must not stop the process.
         self.number = self.number.saturating_add(1);
         self.unvouched = self.flying.records > 0;
+        self.close_stands = false;
         let counters = &self.counters;
         Counters::add(&counters.records, u64::from(self.flying.records));
         Counters::add(&counters.payload_bytes, self.flying.payload_bytes);

@@ -105,6 +105,7 @@ impl JournalWriter {
             chain: end.next.chain,
             last_commit: end.last_commit,
             unvouched: end.unvouched,
+            close_stands: end.clean && end.offset() > 0,
             stage,
             flying: Staged::default(),
             space_ahead: SpaceAhead::default(),
