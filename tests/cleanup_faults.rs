@@ -5,7 +5,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use ringwal::sim::{Failure, SimDisk};
-use ringwal::{CursorKind, Error, JournalWriter, Offset, Options};
+use ringwal::{CursorKind, Error, JournalReader, JournalWriter, Offset, Options, Packing};
 
 const EIO: i32 = 5;
 
@@ -190,4 +190,40 @@ fn an_age_gives_up_old_segments_and_a_clock_that_goes_back_none() {
     assert!(matches!(writer.cleanup(), Err(Error::Io { .. })));
     disk.clear_faults();
     assert!(writer.cleanup().expect("a cleanup").segments_removed > 0);
+}
+
+/// Found by reading: with a cursor at the end of a full segment, cleanup removed the last segment that had records, and the
+/// journal could not be opened any more.
+#[test]
+fn cleanup_keeps_a_full_segment_until_the_next_one_has_a_commit() {
+    let padded = || options().packing(Packing::Padded);
+    for closes in [false, true] {
+        let disk = SimDisk::new(1);
+        let mut writer = JournalWriter::open_simulated(&disk, padded()).expect("a new journal");
+        let end = |writer: &JournalWriter| writer.durable_end().get();
+        for segment in 1..=2 {
+            while end(&writer) < 61_440 * segment {
+                writer.append(b"one block").expect("an append");
+            }
+        }
+        let cursors = writer.cursors().expect("cursors");
+        cursors.set("all", Offset::new(61_440 * 2), CursorKind::Pinned).expect("a cursor at the end");
+        let report = writer.cleanup().expect("a cleanup");
+        assert_eq!((report.floor, report.segments_removed), (Offset::new(61_440), 1));
+        let reader = JournalReader::open_simulated(&disk).expect("a reader beside the writer");
+        assert_eq!(reader.durable_end().expect("an end"), Offset::new(61_440 * 2));
+        if closes {
+            writer.close().expect("a close");
+        } else {
+            disk.power_cut();
+            drop(writer);
+        }
+        let mut writer = JournalWriter::open_simulated(&disk, padded()).expect("the journal");
+        let next = writer.append(b"in the next segment").expect("an append").offset;
+        writer.cursors().expect("cursors").set("all", next, CursorKind::Pinned).expect("a cursor");
+        let report = writer.cleanup().expect("a cleanup");
+        assert_eq!((report.floor, report.segments_removed), (next, 1));
+        let records = writer.reader().expect("a reader").iter_from(next).expect("records").flatten().count();
+        assert_eq!(records, 1);
+    }
 }

@@ -111,7 +111,7 @@ pub(super) fn cleanup(
         (None, Some(pinned)) => pinned,
         (None, None) => floor,
     };
-    let target = target.clamp(floor, durable_end.max(floor));
+    let target = below_the_end(&segments, target, durable_end).clamp(floor, durable_end.max(floor));
     let sizes: Vec<_> = segments.headers().iter().map(|header| header.position_of(header.end())).collect();
     let id = segments.journal_id();
     let removed = segments.forget_below(target);
@@ -129,6 +129,15 @@ pub(super) fn cleanup(
     let segments_removed = removed.len() as u64;
     preparer.remove(removed)?;
     Ok(CleanupReport { floor: Offset::new(target), raised: target > floor, segments_removed, bytes_removed })
+}
+
+/// The floor that is wanted, but for the last segment with commits in it: one that is full stays until the next one has a
+/// commit. Without any, a journal would look as if it had lost its records.
+fn below_the_end(segments: &SegmentManager, wanted: u64, durable_end: u64) -> u64 {
+    match segments.headers().iter().find(|header| header.end() == durable_end) {
+        Some(last) if wanted >= durable_end => last.base,
+        _ => wanted,
+    }
 }
 
 impl Retention {
