@@ -13,7 +13,7 @@ use std::io::{BufRead, BufReader};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use ringwal::{CursorKind, Error, Journal, JournalReader, Offset, Options};
+use ringwal::{CursorKind, Error, Journal, JournalReader, JournalWriter, Offset, Options};
 
 fn options() -> Options {
     Options::new().segment_bytes(64 << 10)
@@ -352,4 +352,40 @@ fn a_close_that_fails_hides_nothing_from_the_readers_of_its_process() {
     }
     println!("{failed} closes failed");
     assert!(failed > 20);
+}
+
+/// Found by reading: who opened a journal while cleanup removed segments was told that one was missing.
+#[test]
+fn a_reader_that_is_opened_beside_a_cleanup_finds_a_whole_journal() {
+    let (_keep, directory) = common::fast_journal_directory();
+    let mut writer =
+        JournalWriter::open(&directory, Options::new().segment_bytes(64 << 10)).expect("a journal");
+    writer.append(b"first").expect("an append");
+    let ended = AtomicBool::new(false);
+    let opened = std::thread::scope(|scope| {
+        let opening = scope.spawn(|| {
+            let mut opened = 0_u32;
+            while !ended.load(Ordering::Relaxed) {
+                JournalReader::open(&directory).expect("a whole journal");
+                opened += 1;
+            }
+            opened
+        });
+        let cursors = writer.cursors().expect("cursors");
+        let mut last = None;
+        for _ in 0..3000 {
+            if opening.is_finished() {
+                break;
+            }
+            for _ in 0..4 {
+                last = Some(writer.append(&[7; 40_000]).expect("an append").offset);
+            }
+            cursors.set("last", last.expect("a record"), CursorKind::Pinned).expect("a cursor");
+            writer.cleanup().expect("a cleanup");
+        }
+        ended.store(true, Ordering::Relaxed);
+        opening.join()
+    });
+    let opened = opened.expect("no opening failed");
+    assert!(opened > 100, "only {opened} openings");
 }

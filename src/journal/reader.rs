@@ -82,8 +82,7 @@ impl JournalReader {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn ReadDisk>) -> Result<Self> {
-        let floor = state::read_floor(&*disk)?.map_or(0, |floor| floor.offset);
-        let segments = SegmentManager::load_sound(&*disk, floor, None)?;
+        let (floor, segments) = load_kept(&*disk)?;
         let id = segments.journal_id();
         let durable = DurableEnd::of_directory(&*disk, id)?;
         Ok(Self::new(disk, segments, durable, floor))
@@ -95,8 +94,7 @@ impl JournalReader {
         if crate::segment::manager::list_bases(disk)?.is_empty() {
             return Ok(None);
         }
-        let floor = state::read_floor(disk)?.map_or(0, |floor| floor.offset);
-        Ok(Some(SegmentManager::load_sound(disk, floor, None)?.journal_id()))
+        Ok(Some(load_kept(disk)?.1.journal_id()))
     }
 
     pub(super) fn of_writer(
@@ -104,8 +102,7 @@ impl JournalReader {
         watermark: Arc<Watermark>,
         id: JournalId,
     ) -> Result<Self> {
-        let floor = state::read_floor(&*disk)?.map_or(0, |floor| floor.offset);
-        let segments = SegmentManager::load_sound(&*disk, floor, None)?;
+        let (floor, segments) = load_kept(&*disk)?;
         Ok(Self::new(disk, segments, DurableEnd::of_writer(watermark, id), floor))
     }
 
@@ -446,5 +443,21 @@ fn note_size(guess: &AtomicUsize, guessed: usize, bytes: usize) {
         if bytes >= guessed { bytes.min(FIRST_READ_BYTES_MAX) } else { guessed - (guessed - bytes) / 8 };
     if next != guessed {
         guess.store(next, Ordering::Relaxed);
+    }
+}
+
+/// The floor and the segments, as they fit each other.
+fn load_kept(disk: &dyn ReadDisk) -> Result<(u64, SegmentManager)> {
+    let read_floor = || Ok::<_, Error>(state::read_floor(disk)?.map_or(0, |floor| floor.offset));
+    let mut floor = read_floor()?;
+    loop {
+        match SegmentManager::load_sound(disk, floor, None) {
+            Ok(segments) => return Ok((floor, segments)),
+            // Cleanup removes files between the look at the floor and the look at the segments: then the floor has risen.
+            Err(error) => match read_floor()? {
+                now if now == floor => return Err(error),
+                now => floor = now,
+            },
+        }
     }
 }
