@@ -137,3 +137,14 @@ fn a_forked_child_is_refused_and_the_parent_goes_on() {
     journal.append(b"after").expect("the parent goes on");
     assert_eq!(journal.iter_from(ringwal::Offset::ZERO).expect("records").count(), 2);
 }
+
+/// Found by reading: the child waited for a thread that only the parent has.
+#[test]
+fn a_forked_child_drops_a_closed_journal_and_waits_for_nobody() {
+    let (_keep, directory) = common::journal_directory();
+    let journal = Journal::open(&directory, options()).expect("a new journal");
+    journal.append(b"before").expect("an append");
+    journal.close().expect("a close");
+    let drops = move || std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(journal))).is_ok();
+    assert!(holds_in_a_forked_child(drops));
+}

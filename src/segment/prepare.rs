@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::active::{AHEAD_STEP_BYTES, WritableSegment, is_full};
-use crate::disk::{Disk, Folder, block_file_size_signal};
+use crate::disk::{Disk, Folder, block_file_size_signal, fork_count};
 use crate::error::{Error, Result};
 use crate::format::file_name::{self, UNFINISHED};
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -106,6 +106,7 @@ pub(crate) struct Preparer {
     disk: Arc<dyn Disk>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    forks: u32,
 }
 
 #[derive(Default)]
@@ -153,7 +154,7 @@ impl Preparer {
         } else {
             None
         };
-        Ok(Self { disk, shared, thread })
+        Ok(Self { disk, shared, thread, forks: fork_count() })
     }
 
     /// A segment that an earlier writer prepared.
@@ -275,6 +276,11 @@ impl Preparer {
 
 impl Drop for Preparer {
     fn drop(&mut self) {
+        // A child after a fork has no such thread, and its lock may be held for ever by the one that the parent has.
+        if fork_count() != self.forks {
+            std::mem::forget(self.thread.take());
+            return;
+        }
         self.shared.lock().stop = true;
         self.shared.changed.notify_all();
         let is_own = |thread: &JoinHandle<()>| thread.thread().id() == std::thread::current().id();
