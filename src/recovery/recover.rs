@@ -12,7 +12,7 @@ use super::plan::{AtEnd, Decision, RecoveryPolicy, decide};
 use super::report::{RecoveryReport, Verdict};
 use super::tail::LogEnd;
 use crate::disk::native::NativeDisk;
-use crate::disk::{Disk, Folder, ReadDisk, WriteFile};
+use crate::disk::{Disk, Folder, ReadDisk, WriteFile, block_ceiling};
 use crate::error::{Error, Result};
 use crate::format::file_name::{self, UNFINISHED};
 use crate::format::scan::Scan;
@@ -175,8 +175,9 @@ pub(crate) fn recover(disk: &dyn Disk, options: &RecoverOptions) -> Result<Recov
     let report = report(&seen, verdict, cut, start.elapsed());
     let Observation { segments, tail, .. } = seen;
     let header = tail.segment.header;
-    let active = files.segment(header)?;
-    let prepared = segments.header_at(header.end()).map(|header| files.segment(header)).transpose()?;
+    let active = files.segment(header, end.offset())?;
+    let prepared = segments.header_at(header.end()).map(|header| files.segment(header, header.base));
+    let prepared = prepared.transpose()?;
     Ok(Recovered { report, active, prepared, end })
 }
 
@@ -307,14 +308,56 @@ impl Writable<'_> {
         self.disk.sync_folder(Folder::Root).map_err(|source| Error::io("sync", path, source))
     }
 
-    fn segment(&mut self, header: SegmentHeader) -> Result<WritableSegment> {
+    /// Below `used`, an offset, are commits.
+    fn segment(&mut self, header: SegmentHeader, used: u64) -> Result<WritableSegment> {
         let file = self.get(header.base)?;
         let path = self.disk.path(Folder::Root, &file_name::segment(header.base));
         let stat = |source| Error::io("stat", &path, source);
         let whole = header.position_of(header.end());
         // Files are made with their whole length; what is behind `written` is reserved, where the file system reserves.
-        let written = file.written_until(header.position_of(header.base)).map_err(stat)?.min(whole);
+        let written = file.written_until(header.position_of(header.base)).map_err(stat)?;
+        // A hole inside of the commits (a copy may have made one of zeros) is no space for zeros.
+        let written = written.max(block_ceiling(header.position_of(used))).min(whole);
         let reserved = file.allocate(whole).map_err(|source| Error::io("allocate", &path, source))?;
         Ok(WritableSegment::new(path, header, file, reserved, written))
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::format::commit::{COMMIT_RECORD_BYTES, Chain, CommitRecord};
+    use crate::format::record::{RecordKind, UnplacedHeader};
+    use crate::position::JournalId;
+
+    const ID: JournalId = JournalId([4; 16]);
+
+    /// Found by reading: where no space is reserved, zeros were written from the first hole on, over commits behind it.
+    #[test]
+    fn a_hole_inside_of_a_commit_is_no_space_for_zeros() {
+        let header = SegmentHeader { id: ID, base: 0, capacity: 60 << 10, created: 0 };
+        let payload = vec![0; 20_000];
+        let record = UnplacedHeader::new(&payload, RecordKind::Payload { continues: false });
+        let end = (COMMIT_RECORD_BYTES + 40 + payload.len()) as u64;
+        let (bytes, chain) = (end, Chain::origin(ID));
+        let commit = CommitRecord { clean: false, records: 1, bytes, number: 0, durable_below: 0, chain };
+        let control = SimDisk::new(1);
+        let disk = control.disk();
+        let file = disk.create(Folder::Root, &file_name::segment(0)).unwrap();
+        file.allocate(header.position_of(header.end())).unwrap();
+        file.write_at(&header.encode(), 0).unwrap();
+        // The payload stays a hole but for its last bytes, as in a copy that leaves zeros out.
+        file.write_at(&commit.encode(0, ID).0, header.position_of(0)).unwrap();
+        file.write_at(&record.place(104, ID), header.position_of(104)).unwrap();
+        file.write_at(&[0; 100], header.position_of(end - 100)).unwrap();
+        file.sync().unwrap();
+        drop(file);
+        let policy = RecoveryPolicy::TolerateTornTail;
+        let options = RecoverOptions { policy, known_durable_below: 0, lock_wait: Duration::ZERO };
+        let recovered = recover(&*disk, &options).unwrap();
+        assert_eq!((recovered.end.offset(), recovered.report.records_kept), (end, 1));
+        assert!(recovered.active.written_below() >= header.position_of(end));
     }
 }
