@@ -104,7 +104,11 @@ impl Window {
         self.bytes.resize(wanted.max(keep), 0);
         self.start = offset;
         let into = self.bytes.get_mut(keep..).unwrap_or_default();
-        segment.read(into, offset + keep as u64, cache)
+        let read = segment.read(into, offset + keep as u64, cache);
+        if read.is_err() {
+            self.bytes.truncate(keep);
+        }
+        read
     }
 }
 
@@ -277,5 +281,39 @@ impl Walk {
     pub(crate) fn payload(&self) -> &[u8] {
         let (offset, bytes) = self.payload;
         self.window.from(offset).get(..bytes).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::Folder;
+    use crate::disk::sim::{Failure, SimDisk};
+    use crate::format::commit::Chain;
+    use crate::format::file_name;
+    use crate::position::JournalId;
+
+    /// Found by reading: after two errors, the memory that they should have filled was taken for the file's bytes.
+    #[test]
+    fn a_device_that_goes_on_failing_is_never_taken_for_damage() {
+        const EIO: i32 = 5;
+        let id = JournalId([4; 16]);
+        let header = SegmentHeader { id, base: 0, capacity: 60 << 10, created: 0 };
+        let chain = Chain::origin(id);
+        let commit =
+            CommitRecord { clean: false, records: 1, bytes: 9000, number: 0, durable_below: 0, chain };
+        let control = SimDisk::new(1);
+        let file = control.disk().create(Folder::Root, &file_name::segment(0)).unwrap();
+        file.allocate(header.position_of(header.end())).unwrap();
+        file.write_at(&commit.encode(0, id).0, header.position_of(0)).unwrap();
+        let segment = SegmentFile::open(&*control.disk().reader(), header).unwrap();
+        let mut walk = Walk::new(segment, Scan::at_commit(id, 0, header.end(), None), Cache::Past, 110);
+        assert!(matches!(walk.next(), Ok(Item::Commit { .. })));
+        control.fail_operation(1, EIO, Failure::Forever);
+        for _ in 0..4 {
+            let next = walk.next();
+            assert!(matches!(next, Err(Error::Io { .. })), "{next:?}");
+        }
     }
 }
