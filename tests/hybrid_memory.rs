@@ -43,9 +43,12 @@ fn memory_is_what_the_store_says_and_stays_below_the_bound() {
     writers_are_held_back_and_go_on();
 }
 
+/// Makes a key of its number.
+type Key = fn(u64, &mut fastrand::Rng) -> u64;
+
 /// Keys one after the other, keys over and over, and (found by reading: each had a leaf of its own) keys that fall behind
 /// those of a full leaf: with the first key of all, 31 fill it.
-const ORDERS: [(&str, fn(u64, &mut fastrand::Rng) -> u64); 3] = [
+const ORDERS: [(&str, Key); 3] = [
     ("rising", |number, _| number),
     ("random", |_, random| random.u64(..20_000)),
     ("falling", |number, _| if number <= 31 { number } else { u64::MAX - number }),
