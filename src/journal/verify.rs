@@ -138,8 +138,8 @@ impl JournalReader {
         Ok(verify.finish())
     }
 
-    /// The end of the chain as the journal's last segment tells it; `None` while there is no whole commit. To be stored elsewhere,
-    /// as an anchor for [`verify_against`](Self::verify_against). What stands before that segment is not looked at.
+    /// The end of the chain as the last segment with a whole commit tells it; `None` while there is none. To be stored
+    /// elsewhere, as an anchor for [`verify_against`](Self::verify_against). What stands before that segment is not looked at.
     ///
     /// Without a living writer, and after a crash, it may cover commits that are in the page cache only: open the journal for
     /// writing once before an anchor is taken.

@@ -1,8 +1,9 @@
 //! The log writer: one write, one flush, one proof; and the choice of what carries it out.
 //!
 //! Guarantees: a flush starts only after every byte was reported written; a failed flush is never tried again (where the
-//! kernel gave one up before it began, everything is written again before the next); after any other error or panic on the way the writer refuses everything. io_uring that is refused is replaced by system calls
-//! only where the options allow it, and the report says so.
+//! kernel gave one up before it began, everything is written again before the next); after any other error or panic on the
+//! way the writer refuses everything. io_uring that is refused is replaced by system calls only where the options allow
+//! it, and the report says so.
 //! Must not know: what the bytes are.
 
 use std::any::Any;
