@@ -82,7 +82,7 @@ impl JournalReader {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn ReadDisk>) -> Result<Self> {
-        let (floor, segments) = load_kept(&*disk)?;
+        let (floor, segments) = load_kept(&*disk, None, &|| floor_on(&*disk))?;
         let id = segments.journal_id();
         let durable = DurableEnd::of_directory(&*disk, id)?;
         Ok(Self::new(disk, segments, durable, floor))
@@ -94,7 +94,7 @@ impl JournalReader {
         if crate::segment::manager::list_bases(disk)?.is_empty() {
             return Ok(None);
         }
-        Ok(Some(load_kept(disk)?.1.journal_id()))
+        Ok(Some(load_kept(disk, None, &|| floor_on(disk))?.1.journal_id()))
     }
 
     pub(super) fn of_writer(
@@ -102,7 +102,7 @@ impl JournalReader {
         watermark: Arc<Watermark>,
         id: JournalId,
     ) -> Result<Self> {
-        let (floor, segments) = load_kept(&*disk)?;
+        let (floor, segments) = load_kept(&*disk, None, &|| floor_on(&*disk))?;
         Ok(Self::new(disk, segments, DurableEnd::of_writer(watermark, id), floor))
     }
 
@@ -299,21 +299,9 @@ impl JournalReader {
     }
 
     fn refresh_segments(&self) -> Result<()> {
-        // Cleanup removes files between the look at the floor and the look at the segments: then the floor has risen.
-        let mut floor = self.refresh_floor()?;
         let known = self.view();
-        let fresh = loop {
-            match SegmentManager::load_sound(&*self.inner.disk, floor.get(), Some(known.segments())) {
-                Ok(fresh) => break fresh,
-                Err(error) => {
-                    let now = self.refresh_floor()?;
-                    if now == floor {
-                        return Err(error);
-                    }
-                    floor = now;
-                }
-            }
-        };
+        let refreshed = || Ok(self.refresh_floor()?.get());
+        let (_, fresh) = load_kept(&*self.inner.disk, Some(known.segments()), &refreshed)?;
         self.inner.segments.replace(fresh);
         Ok(())
     }
@@ -446,12 +434,19 @@ fn note_size(guess: &AtomicUsize, guessed: usize, bytes: usize) {
     }
 }
 
+fn floor_on(disk: &dyn ReadDisk) -> Result<u64> {
+    Ok(state::read_floor(disk)?.map_or(0, |floor| floor.offset))
+}
+
 /// The floor and the segments, as they fit each other.
-fn load_kept(disk: &dyn ReadDisk) -> Result<(u64, SegmentManager)> {
-    let read_floor = || Ok::<_, Error>(state::read_floor(disk)?.map_or(0, |floor| floor.offset));
+fn load_kept(
+    disk: &dyn ReadDisk,
+    known: Option<&SegmentManager>,
+    read_floor: &dyn Fn() -> Result<u64>,
+) -> Result<(u64, SegmentManager)> {
     let mut floor = read_floor()?;
     loop {
-        match SegmentManager::load_sound(disk, floor, None) {
+        match SegmentManager::load_sound(disk, floor, known) {
             Ok(segments) => return Ok((floor, segments)),
             // Cleanup removes files between the look at the floor and the look at the segments: then the floor has risen.
             Err(error) => match read_floor()? {
