@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::format::record::{RECORD_HEADER_BYTES, RecordKind, UnplacedHeader};
 use crate::position::{Hash, JournalId, Offset};
 use crate::recovery::RecoveryReport;
-use crate::segment::prepare::Preparer;
+use crate::segment::prepare::{Background, Preparer};
 
 /// A journal open for writing, shared by many threads (by reference or in an `Arc`).
 ///
@@ -83,7 +83,7 @@ impl Journal {
     /// [`Error::DiskFull`]; [`Error::Io`].
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self> {
         let directory = directory.as_ref().to_owned();
-        let driver = Driver { single_thread: true, background: true };
+        let driver = Driver { single_thread: true, background: Background::Thread };
         Self::start(options, move |options| JournalWriter::open_directory(&directory, options, driver))
     }
 
@@ -95,7 +95,7 @@ impl Journal {
     #[doc(hidden)]
     pub fn open_simulated(disk: &crate::disk::sim::SimDisk, options: Options) -> Result<Self> {
         let disk = disk.disk();
-        let driver = Driver { single_thread: true, background: true };
+        let driver = Driver { single_thread: true, background: Background::Thread };
         options.check()?;
         Self::start(options, move |options| JournalWriter::open_on(disk, options, driver))
     }
@@ -104,6 +104,7 @@ impl Journal {
     /// thread itself.
     #[cfg(feature = "store")]
     pub(crate) fn open_on(disk: Arc<dyn Disk>, options: Options, background: bool) -> Result<Self> {
+        let background = if background { Background::Thread } else { Background::Nobody };
         let driver = Driver { single_thread: true, background };
         Self::start(options, move |options| JournalWriter::open_on(disk, options, driver))
     }

@@ -26,7 +26,7 @@ use crate::position::{JournalId, Offset};
 use crate::recovery::{LogEnd, RecoverOptions, Recovered, RecoveryReport, Verdict, WriterLock, recover};
 use crate::segment::active::WritableSegment;
 use crate::segment::manager::{directory_of, list_bases};
-use crate::segment::prepare::{PrepareError, Preparer, create_segment};
+use crate::segment::prepare::{Background, PrepareError, Preparer, create_segment};
 use crate::segment::state;
 use crate::segment::walk::{Cache, SegmentFile};
 use crate::segment::watermark::{Mark, Watermark};
@@ -41,8 +41,7 @@ const MEASURE_BUDGET: Duration = Duration::from_millis(5);
 pub(crate) struct Driver {
     /// One thread makes the writer and makes all its calls.
     pub(crate) single_thread: bool,
-    /// A second thread prepares segments.
-    pub(crate) background: bool,
+    pub(crate) background: Background,
 }
 
 impl JournalWriter {
@@ -54,7 +53,8 @@ impl JournalWriter {
     /// when acknowledged bytes are damaged (nothing is changed then); [`Error::Torn`] under `Strict`;
     /// [`Error::DiskFull`]; [`Error::Io`].
     pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<Self> {
-        Self::open_directory(directory.as_ref(), options, Driver { single_thread: false, background: false })
+        let driver = Driver { single_thread: false, background: Background::Nobody };
+        Self::open_directory(directory.as_ref(), options, driver)
     }
 
     pub(crate) fn open_directory(directory: &Path, options: Options, driver: Driver) -> Result<Self> {
@@ -68,8 +68,17 @@ impl JournalWriter {
     #[cfg(feature = "sim")]
     #[doc(hidden)]
     pub fn open_simulated(disk: &crate::disk::sim::SimDisk, options: Options) -> Result<Self> {
+        Self::open_simulated_with(disk, options, Background::Nobody)
+    }
+
+    #[cfg(feature = "sim")]
+    pub(crate) fn open_simulated_with(
+        disk: &crate::disk::sim::SimDisk,
+        options: Options,
+        background: Background,
+    ) -> Result<Self> {
         options.check()?;
-        Self::open_on(disk.disk(), options, Driver { single_thread: true, background: false })
+        Self::open_on(disk.disk(), options, Driver { single_thread: true, background })
     }
 
     pub(crate) fn open_on(disk: Arc<dyn Disk>, options: Options, driver: Driver) -> Result<Self> {

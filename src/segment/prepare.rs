@@ -106,7 +106,21 @@ pub(crate) struct Preparer {
     disk: Arc<dyn Disk>,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Without a thread, whoever wants the next segment prepares it, at once.
+    by_caller: bool,
     forks: u32,
+}
+
+/// Who prepares the next segment before it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Background {
+    /// Nobody: it is prepared when it is needed.
+    Nobody,
+    /// A thread of its own, which also writes space ahead and removes.
+    Thread,
+    /// The caller, right after the commit that wants it: what a thread may do, and the same every time.
+    #[cfg(feature = "sim")]
+    Caller,
 }
 
 #[derive(Default)]
@@ -143,10 +157,9 @@ enum Next {
 }
 
 impl Preparer {
-    /// With `background`, a thread does the work.
-    pub(crate) fn new(disk: Arc<dyn Disk>, background: bool) -> Result<Self> {
+    pub(crate) fn new(disk: Arc<dyn Disk>, background: Background) -> Result<Self> {
         let shared = Arc::new(Shared::default());
-        let thread = if background {
+        let thread = if background == Background::Thread {
             let (disk, shared) = (disk.clone(), shared.clone());
             let builder = std::thread::Builder::new().name("ringwal-prepare".into());
             let spawned = builder.spawn(move || work(&*disk, &shared));
@@ -154,7 +167,8 @@ impl Preparer {
         } else {
             None
         };
-        Ok(Self { disk, shared, thread, forks: fork_count() })
+        let by_caller = !matches!(background, Background::Nobody | Background::Thread);
+        Ok(Self { disk, shared, thread, by_caller, forks: fork_count() })
     }
 
     /// A segment that an earlier writer prepared.
@@ -162,10 +176,13 @@ impl Preparer {
         self.shared.lock().next = Next::Ready(segment);
     }
 
-    /// Whether a call of [`want`](Self::want) would be of use: there is a thread, and it was not asked yet.
+    /// Whether a call of [`want`](Self::want) would be of use: somebody prepares, and was not asked yet.
     pub(crate) fn wants_work(&self) -> bool {
-        let jobs = self.shared.lock();
-        self.has_worker(&jobs) && matches!(jobs.next, Next::Nothing)
+        self.would_prepare(&self.shared.lock())
+    }
+
+    fn would_prepare(&self, jobs: &Jobs) -> bool {
+        (self.by_caller || self.has_worker(jobs)) && matches!(jobs.next, Next::Nothing)
     }
 
     /// Whether somebody takes jobs: there is a thread, and it has not ended.
@@ -176,7 +193,12 @@ impl Preparer {
     /// Has the segment prepared in the background, and zeros written in it up to file position `ahead`.
     pub(crate) fn want(&self, header: SegmentHeader, ahead: u64) {
         let mut jobs = self.shared.lock();
-        if self.has_worker(&jobs) && matches!(jobs.next, Next::Nothing) {
+        if !self.would_prepare(&jobs) {
+            return;
+        }
+        if self.by_caller {
+            jobs.next = prepare(&*self.disk, header);
+        } else {
             jobs.next = Next::Wanted(header, ahead);
             self.shared.changed.notify_all();
         }
@@ -318,10 +340,7 @@ fn work(disk: &dyn Disk, shared: &Shared) {
     while let Some(job) = next_job(shared) {
         match job {
             Job::Prepare(header, ahead) => {
-                let next = match create_segment(disk, header) {
-                    Ok(segment) => Next::Ready(Arc::new(segment)),
-                    Err(error) => Next::Failed(error),
-                };
+                let next = prepare(disk, header);
                 let ahead = match &next {
                     Next::Ready(segment) => Some((segment.clone(), ahead)),
                     _ => None,
@@ -342,6 +361,13 @@ fn work(disk: &dyn Disk, shared: &Shared) {
         }
         shared.lock().busy = false;
         shared.changed.notify_all();
+    }
+}
+
+fn prepare(disk: &dyn Disk, header: SegmentHeader) -> Next {
+    match create_segment(disk, header) {
+        Ok(segment) => Next::Ready(Arc::new(segment)),
+        Err(error) => Next::Failed(error),
     }
 }
 
@@ -421,7 +447,7 @@ mod tests {
     fn a_worker_that_panicked_keeps_nobody_waiting() {
         let keep = tempfile::tempdir().unwrap();
         let disk: Arc<dyn Disk> = NativeDisk::open_write(keep.path(), false).unwrap();
-        let preparer = Preparer::new(disk.clone(), true).unwrap();
+        let preparer = Preparer::new(disk.clone(), Background::Thread).unwrap();
         preparer.run(Box::new(|| panic!("a job that panics")));
         preparer.retire();
         let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
@@ -437,7 +463,7 @@ mod tests {
     #[test]
     fn a_try_that_failed_earlier_refuses_nobody() {
         let sim = crate::disk::sim::SimDisk::new(1);
-        let preparer = Preparer::new(sim.disk(), true).unwrap();
+        let preparer = Preparer::new(sim.disk(), Background::Thread).unwrap();
         let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
         sim.set_room(Some(0));
         assert!(matches!(preparer.take(header), Err(PrepareError::Full(_))));
@@ -461,7 +487,7 @@ mod tests {
         for base in &bases {
             disk.create(Folder::Root, &file_name::segment(*base)).unwrap();
         }
-        let preparer = Preparer::new(disk.clone(), true).unwrap();
+        let preparer = Preparer::new(disk.clone(), Background::Thread).unwrap();
         let before = sim.operations();
         preparer.remove(bases).unwrap();
         preparer.retire();
