@@ -34,6 +34,7 @@ fn no_history_loses_invents_reorders_or_condemns_a_record() {
         ("rotten bytes", injected.rotten),
         ("late landings", injected.late_landings),
         ("crashes three deep in recovery", figures.nested[2]),
+        ("changes of the options", figures.reconfigured),
     ] {
         assert!(count > 0, "{fault}: none were injected");
     }

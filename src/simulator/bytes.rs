@@ -4,6 +4,7 @@ use super::history;
 use super::plan::{Action, ERRNOS, Plan, Profile, Step, Stop};
 use crate::disk::sim::FlushFailure;
 use crate::journal::{CursorKind, Options, Packing};
+use crate::segment::prepare::Background;
 
 const STEPS_MAX: usize = 64;
 
@@ -66,6 +67,7 @@ impl Bytes<'_> {
             powersafe_overwrite: true,
             flush_failure,
             buffered_log: character & 0x40 != 0,
+            background: if character & 0xa0 == 0xa0 { Background::Caller } else { Background::Nobody },
             steps,
         }
     }
@@ -104,6 +106,11 @@ impl Bytes<'_> {
             11 => Action::Read { place },
             12 => Action::ReadAll,
             13 => Action::ReadOn { records: place },
+            14 if choice & 0x80 != 0 => Action::Reconfigure {
+                segments: place as u64 % 3 + 1,
+                repack: place & 0x40 != 0,
+                close: place & 0x80 != 0,
+            },
             14 => Action::Close,
             15 => Action::Stop(self.stop()),
             16 | 17 => Action::StopAt { nth: self.nth(), stop: self.stop() },

@@ -32,6 +32,8 @@ pub struct Figures {
     pub given_up: u64,
     /// Journals that failed on an error and had to be reopened.
     pub failed: u64,
+    /// Changes of the options between two openings.
+    pub reconfigured: u64,
     /// Faults that were really injected.
     pub injected: Injected,
 }
@@ -54,6 +56,7 @@ impl Figures {
         self.refused += other.refused;
         self.given_up += other.given_up;
         self.failed += other.failed;
+        self.reconfigured += other.reconfigured;
         self.injected.add(&other.injected);
     }
 }

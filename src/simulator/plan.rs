@@ -7,6 +7,7 @@ use fastrand::Rng;
 
 use crate::disk::sim::FlushFailure;
 use crate::journal::{CursorKind, Options, Packing};
+use crate::segment::prepare::Background;
 
 /// What may go wrong in a history, and so what must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,13 @@ pub(crate) enum Action {
         records: usize,
     },
     Close,
+    /// From the next opening on, segments are so many times the smallest; `repack`: and the packing is the other one, if
+    /// the device allows it. `close`: what is open is closed, in order.
+    Reconfigure {
+        segments: u64,
+        repack: bool,
+        close: bool,
+    },
     /// The process or the machine stops between two calls.
     Stop(Stop),
     /// It stops in the `nth` operation of the disk from here.
@@ -128,6 +136,8 @@ pub(crate) struct Plan {
     pub(crate) powersafe_overwrite: bool,
     pub(crate) flush_failure: FlushFailure,
     pub(crate) buffered_log: bool,
+    /// Who prepares segments.
+    pub(crate) background: Background,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -164,7 +174,7 @@ mod errno {
 }
 
 const CURSORS: [&str; 2] = ["near", "far"];
-const SEGMENT_BYTES: u64 = 64 << 10;
+pub(super) const SEGMENT_BYTES: u64 = 64 << 10;
 
 impl Plan {
     /// The history of this number.
@@ -190,10 +200,21 @@ impl Plan {
         // Dense packing rewrites acknowledged bytes, and says that it needs a device that keeps them.
         let (short_writes, powersafe_overwrite) = (rng.bool(), packing == Packing::Dense || rng.bool());
         let buffered_log = rng.u8(..4) == 0;
+        let background = if rng.bool() { Background::Caller } else { Background::Nobody };
         let mut draw = Draw { rng, profile, lies: false };
         let count = draw.rng.usize(12..48);
         let steps = (0..count).map(|_| draw.step()).collect();
-        Self { seed, profile, options, short_writes, powersafe_overwrite, flush_failure, buffered_log, steps }
+        Self {
+            seed,
+            profile,
+            options,
+            short_writes,
+            powersafe_overwrite,
+            flush_failure,
+            buffered_log,
+            background,
+            steps,
+        }
     }
 }
 
@@ -243,9 +264,15 @@ impl Draw {
         (0..self.rng.usize(1..=most)).map(|_| self.bytes()).collect()
     }
 
+    /// More than the smallest segment takes.
+    fn large(&mut self) -> Vec<usize> {
+        (0..self.rng.usize(6..9)).map(|_| self.rng.usize(11_000..13_000)).collect()
+    }
+
     fn append(&mut self) -> Action {
         match self.rng.u8(..9) {
             0..=3 => Action::Append { bytes: self.bytes() },
+            4 | 5 if self.rng.u8(..10) == 0 => Action::Batch { sizes: self.large() },
             4 | 5 => Action::Batch { sizes: self.sizes(5) },
             6 | 7 => Action::Group { sizes: self.sizes(12) },
             _ => Action::Vouch,
@@ -255,7 +282,7 @@ impl Draw {
     fn use_otherwise(&mut self) -> Action {
         let name = CURSORS[self.rng.usize(..CURSORS.len())];
         let place = self.rng.usize(..1000);
-        match self.rng.u8(..18) {
+        match self.rng.u8(..19) {
             0..=4 => {
                 let kind = if self.rng.u8(..4) == 0 { CursorKind::Advisory } else { CursorKind::Pinned };
                 Action::SetCursor { name, place, kind }
@@ -265,6 +292,10 @@ impl Draw {
             9..=11 => Action::Read { place },
             12 => Action::ReadAll,
             13..=15 => Action::ReadOn { records: self.rng.usize(1..20) },
+            16 => {
+                let (segments, repack) = (self.rng.u64(1..=3), self.rng.bool());
+                Action::Reconfigure { segments, repack, close: self.rng.bool() }
+            }
             _ => Action::Close,
         }
     }

@@ -8,6 +8,7 @@ use super::plan::{Action, Plan, Profile, Step};
 use super::world::World;
 use crate::disk::sim::FlushFailure;
 use crate::journal::{CursorKind, Options, Packing};
+use crate::segment::prepare::Background;
 
 /// So many undecided sectors, lengths and names are decided in every way: 4096 of them.
 const UNDECIDED_MAX: usize = 12;
@@ -103,6 +104,7 @@ pub(super) fn plan(sequence: &[Action], packing: Packing, filled: bool) -> Plan 
         powersafe_overwrite: true,
         flush_failure: FlushFailure::CacheKeeps,
         buffered_log: false,
+        background: Background::Nobody,
         steps: steps.enumerate().map(step).collect(),
     }
 }
