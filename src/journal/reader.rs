@@ -20,8 +20,7 @@ use crate::format::segment_header::SegmentHeader;
 use crate::position::{Hash, JournalId, Offset};
 use crate::recovery::lock;
 use crate::segment::known::{KnownSegments, Shown};
-use crate::segment::manager::SegmentManager;
-use crate::segment::state;
+use crate::segment::manager::{SegmentManager, floor_on};
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 use crate::segment::watermark::Watermark;
 
@@ -82,7 +81,7 @@ impl JournalReader {
     }
 
     pub(crate) fn open_on(disk: Arc<dyn ReadDisk>) -> Result<Self> {
-        let (floor, segments) = load_kept(&*disk, None, &|| floor_on(&*disk))?;
+        let (floor, segments) = SegmentManager::load_kept(&*disk, None, &|| floor_on(&*disk))?;
         let id = segments.journal_id();
         let durable = DurableEnd::of_directory(&*disk, id)?;
         Ok(Self::new(disk, segments, durable, floor))
@@ -94,7 +93,7 @@ impl JournalReader {
         if crate::segment::manager::list_bases(disk)?.is_empty() {
             return Ok(None);
         }
-        Ok(Some(load_kept(disk, None, &|| floor_on(disk))?.1.journal_id()))
+        Ok(Some(SegmentManager::load_kept(disk, None, &|| floor_on(disk))?.1.journal_id()))
     }
 
     pub(super) fn of_writer(
@@ -102,7 +101,7 @@ impl JournalReader {
         watermark: Arc<Watermark>,
         id: JournalId,
     ) -> Result<Self> {
-        let (floor, segments) = load_kept(&*disk, None, &|| floor_on(&*disk))?;
+        let (floor, segments) = SegmentManager::load_kept(&*disk, None, &|| floor_on(&*disk))?;
         Ok(Self::new(disk, segments, DurableEnd::of_writer(watermark, id), floor))
     }
 
@@ -301,7 +300,7 @@ impl JournalReader {
     fn refresh_segments(&self) -> Result<()> {
         let known = self.view();
         let refreshed = || Ok(self.refresh_floor()?.get());
-        let (_, fresh) = load_kept(&*self.inner.disk, Some(known.segments()), &refreshed)?;
+        let (_, fresh) = SegmentManager::load_kept(&*self.inner.disk, Some(known.segments()), &refreshed)?;
         self.inner.segments.replace(fresh);
         Ok(())
     }
@@ -351,7 +350,7 @@ impl JournalReader {
     }
 
     pub(super) fn refresh_floor(&self) -> Result<Offset> {
-        let floor = state::read_floor(&*self.inner.disk)?.map_or(0, |floor| floor.offset);
+        let floor = floor_on(&*self.inner.disk)?;
         self.note_floor(floor);
         Ok(Offset::new(floor))
     }
@@ -431,28 +430,5 @@ fn note_size(guess: &AtomicUsize, guessed: usize, bytes: usize) {
         if bytes >= guessed { bytes.min(FIRST_READ_BYTES_MAX) } else { guessed - (guessed - bytes) / 8 };
     if next != guessed {
         guess.store(next, Ordering::Relaxed);
-    }
-}
-
-fn floor_on(disk: &dyn ReadDisk) -> Result<u64> {
-    Ok(state::read_floor(disk)?.map_or(0, |floor| floor.offset))
-}
-
-/// The floor and the segments, as they fit each other.
-fn load_kept(
-    disk: &dyn ReadDisk,
-    known: Option<&SegmentManager>,
-    read_floor: &dyn Fn() -> Result<u64>,
-) -> Result<(u64, SegmentManager)> {
-    let mut floor = read_floor()?;
-    loop {
-        match SegmentManager::load_sound(disk, floor, known) {
-            Ok(segments) => return Ok((floor, segments)),
-            // Cleanup removes files between the look at the floor and the look at the segments: then the floor has risen.
-            Err(error) => match read_floor()? {
-                now if now == floor => return Err(error),
-                now => floor = now,
-            },
-        }
     }
 }

@@ -13,6 +13,11 @@ use crate::format::segment_header::{FORMAT_VERSION, HeaderError, SEGMENT_HEADER_
 use crate::position::{JournalId, Offset};
 use crate::segment::walk::Cache;
 
+/// The floor as the state file has it; every journal begins with 0.
+pub(crate) fn floor_on(disk: &dyn ReadDisk) -> Result<u64> {
+    Ok(super::state::read_floor(disk)?.map_or(0, |floor| floor.offset))
+}
+
 /// The segment that is written, and the one prepared behind it.
 pub(crate) const WRITTEN_MAX: usize = 2;
 
@@ -95,8 +100,26 @@ impl SegmentManager {
         let directory = directory.as_ref();
         let disk = crate::disk::native::NativeDisk::open_read(directory)
             .map_err(|source| Error::io("open", directory, source))?;
-        let floor = super::state::read_floor(&*disk)?.map_or(0, |floor| floor.offset);
-        Self::load_sound(&*disk, floor, None)
+        Ok(Self::load_kept(&*disk, None, &|| floor_on(&*disk))?.1)
+    }
+
+    /// The floor and the segments, as they fit each other.
+    pub(crate) fn load_kept(
+        disk: &dyn ReadDisk,
+        known: Option<&Self>,
+        read_floor: &dyn Fn() -> Result<u64>,
+    ) -> Result<(u64, Self)> {
+        let mut floor = read_floor()?;
+        loop {
+            match Self::load_sound(disk, floor, known) {
+                Ok(segments) => return Ok((floor, segments)),
+                // Cleanup removes files between the look at the floor and the look at the segments: then the floor has risen.
+                Err(error) => match read_floor()? {
+                    now if now == floor => return Err(error),
+                    now => floor = now,
+                },
+            }
+        }
     }
 
     /// As [`load`](Self::load), a fault being an error.
