@@ -186,3 +186,20 @@ fn a_segment_that_is_too_small_is_passed_over_and_the_journal_stays_whole() {
         writer.close().expect("a close");
     }
 }
+
+/// Found by reading: what a group had staged before one of its records was refused stayed staged, and the next call that
+/// expected an empty stage panicked.
+#[test]
+fn what_stands_before_a_refused_record_of_a_group_is_durable_when_the_refusal_is_told() {
+    let disk = SimDisk::new(1);
+    let mut writer = JournalWriter::open_simulated(&disk, options()).expect("a new journal");
+    writer.append(b"first").expect("an append");
+    let refused = writer.append_group(&[b"second".to_vec(), vec![7; 100_000]]);
+    assert!(matches!(refused, Err(ringwal::Error::TooLarge { .. })), "{refused:?}");
+    writer.vouch().expect("an empty commit");
+    disk.power_cut();
+    drop(writer);
+    let writer = JournalWriter::open_simulated(&disk, options()).expect("the journal");
+    let records = writer.reader().expect("a reader").iter_from(Offset::ZERO).expect("records");
+    assert_eq!(records.map(|record| record.expect("a record").payload).last().expect("records"), b"second");
+}

@@ -117,11 +117,11 @@ impl JournalWriter {
     /// there. All are durable when this returns.
     ///
     /// # Errors
-    /// As [`append`](Self::append); records before the one that does not fit may have been made durable.
+    /// As [`append`](Self::append); the records before the one that is refused are durable then.
     pub fn append_group<P: AsRef<[u8]>>(&mut self, payloads: &[P]) -> Result<Vec<Receipt>> {
         self.check_usable()?;
         let mut all = Vec::with_capacity(payloads.len());
-        for payload in payloads {
+        let staged = payloads.iter().try_for_each(|payload| {
             let record = unplaced_batch(std::slice::from_ref(payload), &self.options)?;
             let offset = match self.stage(&record)? {
                 Some(offset) => offset,
@@ -131,9 +131,11 @@ impl JournalWriter {
                 }
             };
             all.extend(receipts(offset, &record));
-        }
+            Ok(())
+        });
+        // What stands before a record that was refused must not wait for whatever comes next.
         self.commit()?;
-        Ok(all)
+        staged.map(|()| all)
     }
 
     /// Puts records that belong together into the commit that is gathered, changing to the next segment where they must
