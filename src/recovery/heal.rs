@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::observe::{Dirty, Observation};
-use super::tail::Partial;
 use crate::disk::{BLOCK_BYTES, Disk, Folder, WriteFile, block_ceiling};
 use crate::error::{Error, Result};
+use crate::format::commit::CommitRecord;
 use crate::format::file_name::{self, FLOOR, UNFINISHED, WATERMARK};
+use crate::format::scan::Expected;
 use crate::format::state_file::{StateFile, StateKind};
 use crate::segment::manager::directory_of;
 use crate::segment::state;
@@ -59,16 +60,35 @@ pub(super) fn heal(
         sync(&*file, segment)?;
     }
     if let Some(partial) = seen.tail.partial.filter(|partial| partial.whole_records > 0) {
-        rewrite_commit(segment, &*file, &partial)?;
-        sync(&*file, segment)?;
+        write_commit(segment, &*file, partial.start, &partial.surviving())?;
+    }
+    if let Some(first) = new_beginning(seen) {
+        write_commit(segment, &*file, first.durable_below, &first)?;
     }
     Ok(cut)
 }
 
-fn rewrite_commit(segment: &SegmentFile, file: &dyn WriteFile, partial: &Partial) -> Result<()> {
-    let (bytes, _) = partial.surviving().encode(partial.start, segment.header.id);
-    let position = segment.header.position_of(partial.start);
-    file.write_at(&bytes, position).map_err(|source| Error::io("write", &segment.path, source))
+/// Behind a cleanup, a journal without any commit is one that has lost them: where everything that cleanup left was given
+/// up, an empty commit stands in its place, so that the next opening finds a beginning.
+pub(super) fn new_beginning(seen: &Observation) -> Option<CommitRecord> {
+    let base = seen.tail.segment.header.base;
+    let Expected { number, chain, .. } = seen.tail.end.next;
+    let (records, bytes) = (0, BLOCK_BYTES as u64);
+    (seen.tail.is_empty && base > 0).then_some(CommitRecord {
+        clean: false,
+        records,
+        bytes,
+        number,
+        durable_below: base,
+        chain,
+    })
+}
+
+fn write_commit(segment: &SegmentFile, file: &dyn WriteFile, at: u64, record: &CommitRecord) -> Result<()> {
+    let (bytes, _) = record.encode(at, segment.header.id);
+    let position = segment.header.position_of(at);
+    file.write_at(&bytes, position).map_err(|source| Error::io("write", &segment.path, source))?;
+    sync(file, segment)
 }
 
 /// Takes back what other files say about offsets that are given up, so that they are no evidence against what follows.

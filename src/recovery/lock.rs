@@ -5,7 +5,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::disk::{Disk, Folder, ReadDisk, WriteFile};
 use crate::error::{Error, Result};
@@ -52,6 +52,11 @@ fn open_or_create(disk: &dyn Disk) -> Result<Arc<dyn WriteFile>> {
         }
         Err(error) => Err(Error::io("create", path, error)),
     }
+}
+
+/// When somebody opened the journal for writing last.
+pub(crate) fn last_opened(disk: &dyn ReadDisk) -> Option<SystemTime> {
+    disk.open_read(Folder::Root, LOCK).and_then(|file| file.modified()).ok()
 }
 
 /// The pid in the lock file, if it is one.

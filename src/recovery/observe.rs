@@ -166,6 +166,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
     let mut evidence = Vec::new();
     let mut rest = super::search::Rest::default();
     let mut dirty_later = Vec::new();
+    let mut ambiguous = false;
     if tail.unreadable.is_none() {
         match search(&tail.segment, tail.kept_end().max(tail.end.offset()), bad) {
             Ok(found) => rest = found,
@@ -183,6 +184,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
             }
         };
         evidence.extend(found.vouching.clone());
+        ambiguous |= found.arrived_whole();
         if let Some(end) = found.dirty_end {
             dirty_later.push(Dirty { segment, end });
         }
@@ -198,7 +200,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
     )?;
     evidence.extend(outside);
     Ok(Observation {
-        ambiguous: !rest.zero_sector && rest.dirty_end.is_some(),
+        ambiguous: ambiguous || rest.arrived_whole(),
         dirty_end: rest.dirty_end,
         segments,
         behind_fault: seen.behind_fault,

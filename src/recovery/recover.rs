@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::heal::{Cut, heal};
-use super::lock::{WriterLock, wait_for_lock};
+use super::heal::{Cut, heal, new_beginning};
+use super::lock::{WriterLock, last_opened, wait_for_lock, writer_lives};
 use super::observe::{Observation, observe};
 use super::plan::{AtEnd, Decision, RecoveryPolicy, decide};
 use super::report::{RecoveryReport, Verdict};
@@ -14,8 +14,9 @@ use super::tail::LogEnd;
 use crate::disk::native::NativeDisk;
 use crate::disk::{Disk, Folder, ReadDisk, WriteFile, block_ceiling};
 use crate::error::{Error, Result};
+use crate::format::commit::Chain;
 use crate::format::file_name::{self, UNFINISHED};
-use crate::format::scan::Scan;
+use crate::format::scan::{Expected, Scan};
 use crate::format::segment_header::SegmentHeader;
 use crate::position::Offset;
 use crate::segment::active::WritableSegment;
@@ -53,15 +54,30 @@ pub(crate) struct Found {
     pub(crate) refusal: Option<Error>,
 }
 
-/// What recovery of `directory` would do, without doing it or taking a lock: the report, or the error.
+/// What recovery of `directory` would do, without doing it or taking a lock: the report, or the error. Beside a living
+/// writer it finds nothing to do, or, when something was appended meanwhile, nothing that could be relied on.
 ///
 /// # Errors
-/// What opening for writing with this policy would answer.
+/// What opening for writing with this policy would answer; [`Error::Locked`] beside a writer that appends.
 pub fn plan_recovery(directory: impl AsRef<Path>, policy: RecoveryPolicy) -> Result<RecoveryReport> {
     let directory = directory.as_ref();
     let disk = NativeDisk::open_read(directory).map_err(|source| Error::io("open", directory, source))?;
-    let found = examine(&*disk, policy, 0)?;
-    found.refusal.map_or(Ok(found.report), Err)
+    loop {
+        let opened = last_opened(&*disk);
+        let planned =
+            examine(&*disk, policy, 0).and_then(|found| found.refusal.map_or(Ok(found.report), Err));
+        if matches!(&planned, Ok(report) if report.verdict == Verdict::Clean) {
+            return planned;
+        }
+        // A look takes a while, and beside a writer its parts do not fit each other.
+        if writer_lives(&*disk)? {
+            let path = disk.path(Folder::Root, file_name::LOCK);
+            return Err(Error::Locked { path, holder: super::lock::holder(&*disk) });
+        }
+        if last_opened(&*disk) == opened {
+            return planned;
+        }
+    }
 }
 
 /// Recovers the journal in `directory` under this policy and closes it again.
@@ -246,6 +262,15 @@ fn is_unfinished(folder: Folder, name: &str) -> bool {
 
 /// Where the journal ends once it is healed.
 fn end_after(seen: &Observation) -> LogEnd {
+    if let Some(first) = new_beginning(seen) {
+        let (_, hash) = first.encode(first.durable_below, seen.segments.journal_id());
+        let next = Expected {
+            number: first.number + 1,
+            chain: Chain::begin(&first.chain, &hash).finish(),
+            durable_below: first.durable_below + first.bytes,
+        };
+        return LogEnd { next, last_commit: first.durable_below, clean: false, unvouched: false };
+    }
     match seen.tail.partial {
         Some(partial) if partial.whole_records > 0 => partial.healed_end(),
         _ => seen.tail.end,

@@ -23,6 +23,13 @@ pub(super) struct Rest {
     pub(super) zero_sector: bool,
 }
 
+impl Rest {
+    /// Something is there that is no valid commit, and no sector of it is missing.
+    pub(super) fn arrived_whole(&self) -> bool {
+        self.dirty_end.is_some() && !self.zero_sector
+    }
+}
+
 /// Looks through `segment` from `from` to its end, for bytes that are not zero and for commits with
 /// `durable_below` above `bad`.
 pub(super) fn search(segment: &SegmentFile, from: u64, bad: u64) -> Result<Rest> {
