@@ -4,14 +4,13 @@
 //! published. Takes no lock and changes nothing.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::disk::{Folder, ReadDisk};
-use crate::error::Result;
-use crate::format::file_name::LOCK;
+use crate::disk::ReadDisk;
+use crate::error::{Error, Result};
 use crate::position::JournalId;
-use crate::recovery::{RecoveryPolicy, examine, lock};
+use crate::recovery::{RecoveryPolicy, examine, lock, lock::last_opened};
 use crate::segment::watermark::{Mark, Watermark};
 
 /// A follower looks whether the writer still lives, and whether there is a new watermark file, this often.
@@ -26,8 +25,8 @@ pub(super) struct DurableEnd {
     watermark: RwLock<Option<Arc<Watermark>>>,
     /// The writer is in this process, and the watermark is its own.
     in_process: bool,
-    /// What told the last dead journal that was examined from others.
-    examined: Mutex<Option<DeadJournal>>,
+    /// What told the last dead journal that was examined from others, and why it could not be opened for writing.
+    examined: Mutex<Option<(DeadJournal, Option<Error>)>>,
 }
 
 /// A journal without a writer stays as it is until one has opened it, which writes `LOCK`.
@@ -60,18 +59,36 @@ impl DurableEnd {
     /// Looks for a higher durable end.
     pub(super) fn refresh(&self, disk: &dyn ReadDisk) -> Result<u64> {
         if let Some(end) = self.published() {
+            self.forget_dead();
             return Ok(end);
         }
         if self.in_process {
             return Ok(self.seen());
         }
         if lock::writer_lives(disk)? {
+            self.forget_dead();
             // A writer that has just come may have made a new file.
             self.reopen(disk)?;
             self.published();
             return Ok(self.seen());
         }
         self.examine_dead(disk)
+    }
+
+    /// Without a living writer, as far as [`refresh`](Self::refresh) has seen: why the journal does not end at the durable
+    /// end. What stands behind it is damaged, or the device does not give it.
+    pub(super) fn refusal(&self) -> Option<Error> {
+        self.lock_examined().as_ref().and_then(|(_, refusal)| refusal.clone())
+    }
+
+    fn forget_dead(&self) {
+        if !self.in_process {
+            *self.lock_examined() = None;
+        }
+    }
+
+    fn lock_examined(&self) -> MutexGuard<'_, Option<(DeadJournal, Option<Error>)>> {
+        self.examined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes over what the watermark says when it is more than was seen before.
@@ -86,22 +103,29 @@ impl DurableEnd {
 
     fn examine_dead(&self, disk: &dyn ReadDisk) -> Result<u64> {
         self.reopen(disk)?;
-        let mark = self.watermark().and_then(|watermark| watermark.read());
-        let opened = disk.open_read(Folder::Root, LOCK).and_then(|file| file.modified()).ok();
-        let dead = DeadJournal { mark, opened };
         // The lock is held during the examination, so that threads do not do it side by side.
-        let mut examined = self.examined.lock().unwrap_or_else(PoisonError::into_inner);
-        if *examined != Some(dead) {
-            let found = examine(disk, RecoveryPolicy::TolerateTornTail, 0)?;
+        let mut examined = self.lock_examined();
+        loop {
+            let mark = self.watermark().and_then(|watermark| watermark.read());
+            let dead = DeadJournal { mark, opened: last_opened(disk) };
+            if examined.as_ref().is_some_and(|(known, _)| *known == dead) {
+                return Ok(self.seen());
+            }
+            let found = examine(disk, RecoveryPolicy::TolerateTornTail, 0);
             // A writer may have come in the meantime; what it published is the truth then.
             if lock::writer_lives(disk)? {
+                *examined = None;
                 self.published();
                 return Ok(self.seen());
             }
-            self.seen.fetch_max(found.report.end.get(), Ordering::Relaxed);
-            *examined = Some(dead);
+            // It may also have gone again; what was seen then is of two times.
+            if last_opened(disk) == dead.opened {
+                let found = found?;
+                self.seen.fetch_max(found.report.end.get(), Ordering::Relaxed);
+                *examined = Some((dead, found.refusal));
+                return Ok(self.seen());
+            }
         }
-        Ok(self.seen())
     }
 
     fn reopen(&self, disk: &dyn ReadDisk) -> Result<()> {

@@ -264,7 +264,7 @@ impl JournalReader {
         if offset.get() >= self.inner.durable.seen() {
             let durable_end = self.durable_end()?;
             if offset >= durable_end {
-                return Err(Error::NotYetDurable { offset, durable_end });
+                return Err(self.beyond(offset, durable_end));
             }
         }
         let floor = Offset::new(self.inner.floor.load(Ordering::Relaxed));
@@ -282,6 +282,12 @@ impl JournalReader {
                 Err(Error::MissingSegment { directory, base: offset })
             }
         }
+    }
+
+    /// Why nothing is read at `offset`, which is not below the durable end.
+    #[cold]
+    fn beyond(&self, offset: Offset, durable_end: Offset) -> Error {
+        self.inner.durable.refusal().unwrap_or(Error::NotYetDurable { offset, durable_end })
     }
 
     /// The segment that holds `offset`; looks for new segments once when it is not known.
@@ -315,7 +321,7 @@ impl JournalReader {
         if offset.get() > self.inner.durable.seen() {
             let durable_end = self.durable_end()?;
             if offset > durable_end {
-                return Err(Error::NotYetDurable { offset, durable_end });
+                return Err(self.beyond(offset, durable_end));
             }
         }
         let floor = self.refresh_floor()?;

@@ -4,6 +4,7 @@ use super::reader::JournalReader;
 use super::receipt::{Record, RecordRef};
 use crate::error::{CorruptionKind, Error, Result};
 use crate::format::bytes::is_zero;
+use crate::format::commit::{COMMIT_RECORD_BYTES, CommitRecord};
 use crate::format::scan::Scan;
 use crate::format::segment_header::{BLOCK_BYTES, CAPACITY_UNIT};
 use crate::position::{Hash, Offset};
@@ -81,7 +82,7 @@ impl Records {
             if self.offset >= durable_end {
                 durable_end = self.reader.durable_end()?.get();
                 if self.offset >= durable_end {
-                    return Ok(false);
+                    return self.reader.durable().refusal().map_or(Ok(false), Err);
                 }
             }
             if self.walk.is_none() {
@@ -179,6 +180,11 @@ impl Records {
             walk.reread_past_cache();
             return Ok(());
         }
+        if was_cut(walk)? {
+            // Recovery has cut the commit behind what was given of it: its padding is met anew.
+            self.walk = None;
+            return Ok(());
+        }
         Err(self.nothing_here(at, kind))
     }
 
@@ -197,6 +203,17 @@ impl Records {
         }
         Error::corrupt(&path, at..end, kind, [])
     }
+}
+
+/// Whether the commit that the walk is in says something else now: it was torn when the walk met it, and recovered since.
+#[cold]
+fn was_cut(walk: &Walk) -> Result<bool> {
+    let Some(open) = walk.open_commit() else { return Ok(false) };
+    let segment = walk.segment();
+    let mut bytes = [0; COMMIT_RECORD_BYTES];
+    segment.read(&mut bytes, open.start, Cache::Past)?;
+    let now = CommitRecord::decode(&bytes, open.start, segment.header.id);
+    Ok(now.is_some_and(|(now, _)| now != open.record))
 }
 
 /// Whether the records of a commit that is padded up to `end` end at `from`. Only going over the segment from its
@@ -222,12 +239,14 @@ fn records_end_at(segment: &SegmentFile, from: u64, end: u64) -> Result<bool> {
             let whole = walk.open_commit().is_some_and(|commit| commit.is_complete() && commit.end() == end);
             return Ok(at == from && (whole || from == end));
         }
-        if let Item::Bad { at, .. } = walk.next()? {
+        match walk.next()? {
+            Item::SegmentEnd => return Ok(false),
             // Damage before is no matter here.
-            match find_next_commit(segment, at + 1, at + 1)? {
+            Item::Bad { at, .. } => match find_next_commit(segment, at + 1, at + 1)? {
                 (Some(next), _) if next <= from => walk = walk_from(next),
                 _ => return Ok(false),
-            }
+            },
+            Item::Commit { .. } | Item::Record { .. } | Item::CommitEnd { .. } | Item::Padding { .. } => {}
         }
     }
 }
@@ -249,5 +268,36 @@ impl Iterator for Records {
 
     fn next(&mut self) -> Option<Result<Record>> {
         self.next_ref().map(|record| record.map(|record| record.to_record())).transpose()
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::Folder;
+    use crate::disk::sim::SimDisk;
+    use crate::format::commit::Chain;
+    use crate::format::file_name;
+    use crate::format::segment_header::SegmentHeader;
+    use crate::position::JournalId;
+
+    /// Found by reading: behind a segment's last commit with less room than another one needs, the search for what stands
+    /// before an offset there had no end. Only a forged journal has such an offset.
+    #[test]
+    fn an_offset_in_the_last_bytes_of_a_segment_is_answered() {
+        let header = SegmentHeader { id: JournalId([4; 16]), base: 0, capacity: 60 << 10, created: 0 };
+        let chain = Chain::origin(header.id);
+        let bytes = header.capacity - 90;
+        let commit = CommitRecord { clean: false, records: 0, bytes, number: 0, durable_below: 0, chain };
+        let disk = SimDisk::new(1);
+        let file = disk.disk().create(Folder::Root, &file_name::segment(0)).unwrap();
+        file.write_at(&commit.encode(0, header.id).0, header.position_of(0)).unwrap();
+        // Fewer than 104 bytes are left behind the last of these, and no valid commit is that long by padding alone.
+        let at = header.end() - 90 - 104;
+        let last = CommitRecord { bytes: 104, number: 1, durable_below: at, ..commit };
+        file.write_at(&last.encode(at, header.id).0, header.position_of(at)).unwrap();
+        let segment = SegmentFile::open(&*disk.disk().reader(), header).unwrap();
+        assert!(!records_end_at(&segment, header.end() - 50, header.end()).unwrap());
     }
 }

@@ -5,6 +5,7 @@
 //! its place is gone over once more here, in order. So the answer does not depend on the number of threads.
 
 use std::num::NonZeroUsize;
+use std::ops::Range;
 
 use super::anchor::{AnchorCheck, Anchors, Head};
 use super::reader::JournalReader;
@@ -135,6 +136,11 @@ impl JournalReader {
             }
             Ok(())
         })?;
+        match self.durable().refusal() {
+            Some(Error::Corrupt(damage)) => verify.note_damage(*damage),
+            Some(unreadable) => return Err(unreadable),
+            None => {}
+        }
         Ok(verify.finish())
     }
 
@@ -148,6 +154,9 @@ impl JournalReader {
     /// [`Error::Corrupt`] when the segment is damaged; as [`verify`](Self::verify).
     pub fn head(&self) -> Result<Option<Head>> {
         let (durable_end, mut kept) = self.kept_segments()?;
+        if let Some(refusal) = self.durable().refusal() {
+            return Err(refusal);
+        }
         let mut next = None;
         // The last segment may hold nothing but a torn commit.
         while let Some(last) = kept.pop() {
@@ -285,7 +294,10 @@ impl<'a, W: Witness> Verify<'a, W> {
                     self.witness.note_end(walk.expected().map(head));
                 }
                 Item::Record { payload_bytes, .. } => self.note_record(payload_bytes, &walk),
-                Item::SegmentEnd => break,
+                Item::SegmentEnd => {
+                    self.check_end(&walk, end);
+                    break;
+                }
                 Item::Bad { at, .. } if walk.open_commit().is_none() && end == Some(at) => break,
                 Item::Bad { .. } if walk.cache() == Cache::Through => walk.reread_past_cache(),
                 Item::Bad { at, kind } => {
@@ -296,11 +308,31 @@ impl<'a, W: Witness> Verify<'a, W> {
             }
         }
         self.ends_inside = is_cut(&walk, limit);
-        let is_end = |expected: &Expected| end == Some(expected.durable_below);
+        let is_end = |expected: &Expected| end.is_none_or(|end| end == expected.durable_below);
         self.expected = walk.expected().filter(|expected| self.ends_inside || is_end(expected));
         self.report.checked_to = Offset::new(limit);
         (self.progress)(&self.report);
         Ok(())
+    }
+
+    /// A segment that is used up ends where what follows says: the next segment's first commit, or the durable end.
+    fn check_end(&mut self, walk: &Walk, end: Option<u64>) {
+        let (at, Some(end)) = (walk.offset(), end) else { return };
+        if at == end {
+            return;
+        }
+        if self.report.first_damaged_commit.is_none() {
+            self.report.first_damaged_commit = walk.expected().map(|next| next.number.saturating_sub(1));
+        }
+        let kind = CorruptionKind::Sequence { field: "durable end", found: end, expected: at };
+        self.note_damage(damage_of(walk.segment(), at.min(end)..at.max(end), kind));
+    }
+
+    fn note_damage(&mut self, damage: Corruption) {
+        if self.report.damage.len() < DAMAGE_MAX {
+            self.report.damage.push(damage);
+        }
+        self.witness.note_break();
     }
 
     fn note_commit(&mut self, walk: &Walk) {
@@ -327,12 +359,7 @@ impl<'a, W: Witness> Verify<'a, W> {
         let from = at.saturating_add(1);
         let next =
             crate::recovery::salvage::find_next_commit(&segment, from, at)?.0.filter(|next| *next < end);
-        let range = Offset::new(at)..Offset::new(next.unwrap_or(end).max(at));
-        if self.report.damage.len() < DAMAGE_MAX {
-            let path = segment.path.clone();
-            self.report.damage.push(Corruption { path, range, kind, evidence: Vec::new() });
-        }
-        self.witness.note_break();
+        self.note_damage(damage_of(&segment, at..next.unwrap_or(end).max(at), kind));
         let Some(next) = next else { return Ok(false) };
         let limit = self.report.durable_end.get();
         let scan = Scan::at_commit(segment.header.id, next, segment.header.end(), None).check_hash(true);
@@ -391,6 +418,11 @@ fn head(next: Expected) -> Head {
     Head::new(Offset::new(next.durable_below), next.number.saturating_sub(1), next.chain)
 }
 
+fn damage_of(segment: &SegmentFile, range: Range<u64>, kind: CorruptionKind) -> Corruption {
+    let range = Offset::new(range.start)..Offset::new(range.end);
+    Corruption { path: segment.path.clone(), range, kind, evidence: Vec::new() }
+}
+
 /// The number of the commit that is not what was written, where the walk came to a bad place.
 fn damaged_commit(walk: &Walk, kind: CorruptionKind) -> Option<u64> {
     if let Some(open) = walk.open_commit() {
@@ -399,4 +431,51 @@ fn damaged_commit(walk: &Walk, kind: CorruptionKind) -> Option<u64> {
     let next = walk.expected()?.number;
     // The chain value that a commit carries is about the commits before it: the last of them was found sound but for that.
     Some(if kind == CorruptionKind::Chain { next.saturating_sub(1) } else { next })
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::format::file_name;
+    use crate::journal::{AnchorFinding, JournalWriter, Options};
+    use crate::position::Hash;
+
+    /// Found by reading: a segment that was written anew up to its very end was not held against what the next one says of
+    /// it, and the chain was then believed from there on.
+    #[test]
+    fn a_commit_forged_into_the_rest_of_a_sealed_segment_is_found() {
+        let disk = SimDisk::new(1);
+        let options = Options::new().segment_bytes(64 << 10);
+        let mut writer = JournalWriter::open_simulated(&disk, options).unwrap();
+        for bytes in [30_000, 29_000, 5_000, 100] {
+            writer.append(&vec![7; bytes]).unwrap();
+        }
+        let reader = writer.reader().unwrap();
+        let first = reader.segments().unwrap().headers()[0];
+        let sealed = reader.sealed_end(&first).unwrap().unwrap();
+        let anchor = reader.head().unwrap().unwrap();
+        let only_first = [Head::new(Offset::new(sealed), 1, Hash([0; 32]))];
+        let before = reader.verify_against(&only_first, &VerifyOptions::new(), &mut |_| ()).unwrap();
+        let AnchorFinding::Differs { found, .. } = before.anchors[0].finding else { panic!("{before:?}") };
+        // Leaves less than a commit record's room, so that nothing else is looked for.
+        let bytes = first.end() - sealed - 50;
+        let (number, chain) = (found.commit_number + 1, found.chain);
+        let forged = CommitRecord { clean: false, records: 0, bytes, number, durable_below: sealed, chain };
+        let name = file_name::segment(0);
+        let mut content = disk.content(&name).unwrap();
+        let at = usize::try_from(first.position_of(sealed)).unwrap();
+        let (forged, _) = forged.encode(sealed, first.id);
+        content[at..at + forged.len()].copy_from_slice(&forged);
+        disk.set_content(&name, content);
+        for threads in [1, 2] {
+            let options = VerifyOptions::new().threads(NonZeroUsize::new(threads).unwrap());
+            for anchors in [&[anchor][..], &[]] {
+                let report = reader.verify_against(anchors, &options, &mut |_| ()).unwrap();
+                assert!(!report.is_sound(), "{report:?}");
+                assert_eq!(report.first_damaged_commit, Some(number));
+            }
+        }
+    }
 }
