@@ -8,7 +8,7 @@ mod trail;
 
 use journaled::JournalStore;
 use ringwal::sim::SimDisk;
-use ringwal::{AnchorFinding, AuditStore, GenericAuditStore, VerifyOptions};
+use ringwal::{AnchorFinding, AuditError, AuditStore, GenericAuditStore, Offset, VerifyOptions};
 
 #[test]
 fn an_anchor_behind_damage_does_not_hold() {
@@ -40,5 +40,23 @@ fn an_anchor_behind_damage_does_not_hold() {
             _ => AnchorFinding::HoldsFrom { first_commit: first + 1 },
         };
         assert_eq!(check.finding, expected, "the anchor at commit {number}, damage in {first}");
+    }
+}
+
+/// Found by reading: an index that names a place of the journal where there is no record was called a wrong use.
+#[test]
+fn an_index_that_names_no_record_is_told_as_altered() {
+    let disk = SimDisk::new(common::seed());
+    let trail = GenericAuditStore::new(JournalStore::open(&disk).expect("a new journal"));
+    let audit = trail::audit(1);
+    trail.put_audit(&audit).expect("an audit");
+    let end = trail.head().expect("a head").expect("a commit").offset;
+    trail.store().close().expect("a close");
+    let index = trail.store().index.lock().expect("no panic").clone();
+    for wrong in [1, end.get() + 4096] {
+        let edited = index.iter().map(|(key, (value, _))| (key.clone(), (value.clone(), Offset::new(wrong))));
+        let store = JournalStore::with_index(&disk, edited.collect()).expect("the store");
+        let found = GenericAuditStore::checking(store).get_audit(&audit.query_id);
+        assert!(matches!(found, Err(AuditError::Altered { .. })), "{wrong}: {found:?}");
     }
 }

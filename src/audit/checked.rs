@@ -5,8 +5,9 @@ use super::index;
 use super::key_codec::AuditKey;
 use super::store_impl::{GenericAuditStore, decode};
 use super::types::QueryAudit;
+use crate::error::Error;
 use crate::journal::Receipt;
-use crate::store::{BatchOp, JournaledStore};
+use crate::store::{BatchOp, JournaledStore, StoreError};
 
 /// An audit that was compared with the journal record that holds it.
 #[derive(Clone, Debug, PartialEq)]
@@ -58,7 +59,7 @@ impl<S: JournaledStore> GenericAuditStore<S> {
     /// [`AuditError::NoAudit`]; [`AuditError::Altered`] when the index gives another audit.
     pub fn check_receipt(&self, receipt: &Receipt) -> AuditResult<CheckedAudit> {
         let journal = self.store().journal_reader();
-        journal.check_receipt(receipt).map_err(crate::store::StoreError::from)?;
+        journal.check_receipt(receipt).map_err(StoreError::from)?;
         let (found, batch) = self.store().batch_at(receipt.offset)?;
         let altered = |query_id, reason| AuditError::Altered { query_id, offset: receipt.offset, reason };
         let query_id = batch.ops().iter().find_map(|op| match AuditKey::decode(op.key()) {
@@ -79,7 +80,12 @@ fn read_checked<S: JournaledStore>(store: &S, query_id: &[u8; 32]) -> AuditResul
     let key = AuditKey::Record { query_id: *query_id }.encode();
     let Some((value, offset)) = store.get_with_origin(&key)? else { return Ok(None) };
     let altered = |reason| AuditError::Altered { query_id: *query_id, offset, reason };
-    let (receipt, batch) = store.batch_at(offset)?;
+    let (receipt, batch) = match store.batch_at(offset) {
+        Err(StoreError::Journal(Error::NotARecord { .. } | Error::NotYetDurable { .. })) => {
+            return Err(altered("there is no such record"));
+        }
+        found => found?,
+    };
     let put = batch.ops().iter().find_map(|op| match op {
         BatchOp::Put { key: own, value } if *own == key => Some(value),
         _ => None,

@@ -1,7 +1,7 @@
 //! Ids as people write them: hex, or as much of its beginning as no other id has.
 
 use ringwal::key_codec::{self, AuditKey};
-use ringwal::{Direction, KeyRange, KvStore};
+use ringwal::{AuditError, Direction, KeyRange, KvStore};
 
 use super::open::Trail;
 use crate::exit::WrongUse;
@@ -48,9 +48,14 @@ pub(super) fn query(trail: &Trail, prefix: &Prefix) -> anyhow::Result<[u8; 32]> 
     let range = key_codec::record_range(&prefix.lowest, &prefix.highest);
     let mut found = Vec::new();
     for entry in trail.store().scan(range, Direction::Forward, 2)? {
-        found.push(*AuditKey::decode(&entry?.key)?.query_id());
+        found.push(*decode(&entry?.key)?.query_id());
     }
     only("query", prefix, &found)
+}
+
+/// A key that is none of a trail's is damage.
+fn decode(key: &[u8]) -> Result<AuditKey, AuditError> {
+    Ok(AuditKey::decode(key)?)
 }
 
 /// The one agent that the prefix means.
@@ -70,7 +75,7 @@ pub(super) fn agent(trail: &Trail, prefix: &Prefix) -> anyhow::Result<[u8; 32]> 
 
 fn first_agent(trail: &Trail, range: KeyRange) -> anyhow::Result<Option<[u8; 32]>> {
     let Some(entry) = trail.store().scan(range, Direction::Forward, 1)?.next() else { return Ok(None) };
-    match AuditKey::decode(&entry?.key)? {
+    match decode(&entry?.key)? {
         AuditKey::Agent { agent_id, .. } => Ok(Some(agent_id)),
         _ => Ok(None),
     }
