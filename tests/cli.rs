@@ -274,3 +274,27 @@ fn what_salvage_found_stands_also_when_nobody_reads_it() {
         assert_eq!(status.expect("the tool").code(), Some(1), "{form}");
     }
 }
+
+/// Found by reading: input without a line's end was read whole before anything was said of it.
+#[test]
+fn input_that_is_no_record_is_refused_before_all_of_it_is_read() {
+    let (_keep, journal) = common::journal_directory();
+    for form in [&["J", "--segment-bytes", "65536", "/dev/zero"][..], &["J", "--whole", "/dev/zero"]] {
+        let output = run(&[&["append"], form].concat(), &journal);
+        assert_eq!(code(&output), 2, "{form:?}");
+        assert!(text(&output.stderr).contains("bytes"), "{}", text(&output.stderr));
+    }
+}
+
+/// Found by reading: whatever there was to salvage, two GiB of the disk were taken for it.
+#[test]
+fn what_is_salvaged_takes_segments_of_the_size_there_was() {
+    let (keep, journal) = common::journal_directory();
+    assert_eq!(code(&append(&journal, &[b'x'; 65_000], &["--segment-bytes", "131072"])), 0);
+    let saved = keep.path().join("saved");
+    let output = ringwal().arg("salvage").arg(&journal).arg(&saved).output().expect("the tool");
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    let bytes = |journal: &Path| std::fs::metadata(&common::segments(journal)[0]).expect("a segment").len();
+    assert_eq!((bytes(&saved), bytes(&journal)), (131_072, 131_072));
+    assert!(run(&["cat", "J"], &saved).stdout.starts_with(&[b'x'; 65_000]));
+}

@@ -49,6 +49,8 @@ struct Shared<'a> {
     input: Mutex<(Box<dyn BufRead + Send>, Progress)>,
     read_bytes: AtomicU64,
     records: AtomicU64,
+    /// What is longer is no record in any case.
+    line_bytes_max: u64,
     receipts: bool,
     json: bool,
     /// Nobody reads the receipts any more.
@@ -57,12 +59,13 @@ struct Shared<'a> {
 
 impl Append {
     pub(crate) fn run(self) -> exit::Result {
-        let (mut input, total) = input::open(&self.file)?;
+        let (input, total) = input::open(&self.file)?;
         let journal = Journal::open(&self.journal, Options::new().segment_bytes(self.segment_bytes))?;
         let started = std::time::Instant::now();
         let records = if self.whole {
             let mut payload = Vec::new();
-            input.read_to_end(&mut payload).context("reading the input")?;
+            // No record is as long as a segment: who gives more is told so, without all of it being read.
+            input.take(self.segment_bytes).read_to_end(&mut payload).context("reading the input")?;
             let receipt = journal.append(&payload)?;
             if self.receipts {
                 print_receipts(&[receipt], self.json)?;
@@ -106,6 +109,7 @@ impl Append {
             input: Mutex::new((input, Progress::new(total, "appending"))),
             read_bytes: AtomicU64::new(0),
             records: AtomicU64::new(0),
+            line_bytes_max: self.segment_bytes,
             receipts: self.receipts,
             json: self.json,
             is_unheard: AtomicBool::new(false),
@@ -136,7 +140,8 @@ fn append_some(shared: &Shared<'_>) -> anyhow::Result<()> {
 fn next_line(shared: &Shared<'_>) -> anyhow::Result<Option<Vec<u8>>> {
     let mut input = shared.input.lock().map_err(|_| anyhow::anyhow!("another appending thread panicked"))?;
     let mut line = Vec::new();
-    let bytes = input.0.read_until(b'\n', &mut line).context("reading the input")?;
+    let longest = shared.line_bytes_max;
+    let bytes = (&mut input.0).take(longest).read_until(b'\n', &mut line).context("reading the input")?;
     let done = shared.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     input.1.at(done);
     if bytes == 0 {

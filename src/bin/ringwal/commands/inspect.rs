@@ -41,7 +41,13 @@ impl Inspect {
             true => output::json(&self.as_json(&facts)),
             false => output::text(&self.as_text(&facts)),
         };
-        exit::told(outcome, told)
+        match facts.recovery {
+            // That it could not be found out is no answer; that a writer has come since is one.
+            Some(Err(error)) if !refused && !matches!(error, ringwal::Error::Locked { .. }) => {
+                Err(error.into())
+            }
+            _ => exit::told(outcome, told),
+        }
     }
 
     fn look(&self) -> anyhow::Result<Facts> {

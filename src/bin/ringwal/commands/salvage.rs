@@ -37,9 +37,7 @@ impl Salvage {
             return Err(WrongUse(message).into());
         }
         let mut salvage = ringwal::Salvage::open(&self.journal)?;
-        // As large as any record can be.
-        let options = Options::new().segment_bytes(2 << 30).payload_bytes_max((1 << 30) - 1);
-        let mut writer = JournalWriter::open(&self.out, options)?;
+        let mut writer = JournalWriter::open(&self.out, options_for(&self.journal))?;
         let mut report = Report::default();
         let mut group: Vec<Vec<u8>> = Vec::new();
         let mut group_bytes = 0;
@@ -95,6 +93,21 @@ impl Salvage {
         };
         exit::told(if is_whole { Outcome::Good } else { Outcome::Damage }, told)
     }
+}
+
+/// Segments as large as the largest there is: whatever record stood in one of those fits into one of these.
+fn options_for(journal: &std::path::Path) -> Options {
+    const SMALLEST: u64 = 64 << 10;
+    const LARGEST: u64 = 2 << 30;
+    const BLOCK: u64 = 4096;
+    /// The header of a segment, a commit record, and the header of a record.
+    const HEADERS: u64 = BLOCK + 104 + 40;
+    let files = std::fs::read_dir(journal).into_iter().flatten().flatten();
+    let segments = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "seg"));
+    let largest = segments.flat_map(|file| file.metadata()).map(|metadata| metadata.len()).max().unwrap_or(0);
+    let segment_bytes = largest.clamp(SMALLEST, LARGEST).next_multiple_of(BLOCK);
+    let payload_bytes_max = (segment_bytes - HEADERS).min((1 << 30) - 1);
+    Options::new().segment_bytes(segment_bytes).payload_bytes_max(payload_bytes_max)
 }
 
 /// Roughly: for the progress bar only.
