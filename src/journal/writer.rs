@@ -267,7 +267,7 @@ impl JournalWriter {
         })?;
         // A flush in the background that failed in the meantime may have been told of this commit's bytes, and its own
         // flush not any more.
-        if let Some(failure) = self.active.failure() {
+        if let Some(failure) = self.active.failure().or_else(|| self.preparer.failure()) {
             return Err(self.fail(failure));
         }
         self.chain = chain.finish();

@@ -95,9 +95,18 @@ fn create_unfinished(
     let first = AHEAD_STEP_BYTES.min(header.capacity);
     file.write_zeros(SEGMENT_HEADER_BYTES as u64, first).map_err(refused("write"))?;
     if !cfg!(ringwal_zoo = "segment_used_before_it_is_synced") {
-        file.sync().map_err(refused("sync"))?;
+        file.sync().map_err(|error| flush_failed(&path, error))?;
     }
     Ok(WritableSegment::new(path, header, file, reserved, SEGMENT_HEADER_BYTES as u64 + first))
+}
+
+/// A device that loses a flush says so once, to whoever asked for it: what it lost may be a commit's bytes.
+fn flush_failed(path: &Path, error: io::Error) -> PrepareError {
+    if is_full(&error) {
+        PrepareError::Full(Arc::new(error))
+    } else {
+        PrepareError::Doubtful(Error::io("sync", path, error))
+    }
 }
 
 /// Who prepares, zeroes and removes.
@@ -188,6 +197,15 @@ impl Preparer {
     /// Whether somebody takes jobs: there is a thread, and it has not ended.
     fn has_worker(&self, jobs: &Jobs) -> bool {
         self.thread.is_some() && !jobs.stop
+    }
+
+    /// Why nothing that was flushed meanwhile can be relied on, if so: what was prepared met an error that leaves it open
+    /// what the device holds.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        match &self.shared.lock().next {
+            Next::Failed(PrepareError::Doubtful(error)) => Some(error.clone()),
+            _ => None,
+        }
     }
 
     /// Has the segment prepared in the background, and zeros written in it up to file position `ahead`.
@@ -437,62 +455,4 @@ pub(crate) fn remove_segments(disk: &dyn Disk, bases: impl IntoIterator<Item = u
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::disk::native::NativeDisk;
-    use crate::position::JournalId;
-
-    /// Found by reading: a job that panicked left everyone waiting who asked for the next one.
-    #[test]
-    fn a_worker_that_panicked_keeps_nobody_waiting() {
-        let keep = tempfile::tempdir().unwrap();
-        let disk: Arc<dyn Disk> = NativeDisk::open_write(keep.path(), false).unwrap();
-        let preparer = Preparer::new(disk.clone(), Background::Thread).unwrap();
-        preparer.run(Box::new(|| panic!("a job that panics")));
-        preparer.retire();
-        let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
-        preparer.want(header, 0);
-        assert_eq!(preparer.take(header).unwrap().header, header);
-        preparer.remove(vec![0]).unwrap();
-        assert!(disk.list(Folder::Root).unwrap().is_empty());
-        preparer.retire();
-    }
-
-    /// Found by `no_file_descriptors_left` on a busy machine: an append was refused for what had been over when it came.
-    #[cfg(feature = "sim")]
-    #[test]
-    fn a_try_that_failed_earlier_refuses_nobody() {
-        let sim = crate::disk::sim::SimDisk::new(1);
-        let preparer = Preparer::new(sim.disk(), Background::Thread).unwrap();
-        let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
-        sim.set_room(Some(0));
-        assert!(matches!(preparer.take(header), Err(PrepareError::Full(_))));
-        preparer.want(header, 0);
-        let mut jobs = preparer.shared.lock();
-        while !matches!(jobs.next, Next::Failed(_)) {
-            jobs = preparer.shared.changed.wait(jobs).unwrap();
-        }
-        drop(jobs);
-        sim.set_room(None);
-        assert_eq!(preparer.take(header).unwrap().header, header);
-    }
-
-    #[cfg(feature = "sim")]
-    #[test]
-    fn segments_that_are_removed_together_share_the_sync_of_their_directory() {
-        const SEGMENTS: u64 = 100;
-        let sim = crate::disk::sim::SimDisk::new(1);
-        let disk = sim.disk();
-        let bases: Vec<u64> = (0..SEGMENTS).map(|number| number * (60 << 10)).collect();
-        for base in &bases {
-            disk.create(Folder::Root, &file_name::segment(*base)).unwrap();
-        }
-        let preparer = Preparer::new(disk.clone(), Background::Thread).unwrap();
-        let before = sim.operations();
-        preparer.remove(bases).unwrap();
-        preparer.retire();
-        let syncs = sim.operations() - before - SEGMENTS;
-        assert!((1..=2).contains(&syncs), "{syncs} syncs");
-        assert!(disk.list(Folder::Root).unwrap().is_empty());
-    }
-}
+mod tests;
