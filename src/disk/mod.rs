@@ -263,8 +263,9 @@ pub(crate) trait SharedPage: Send + Sync + Debug {
     /// The word; everything stored before the [`store`](Self::store) that wrote it is visible (acquire).
     fn load(&self, word: usize) -> u64;
 
-    /// Sets the word (release). On a page that is not writable this is a bug and panics.
-    fn store(&self, word: usize, value: u64);
+    /// Sets words from `first` on, one after the other (release). On a page that is not writable this is a bug and panics.
+    /// Where the file system has no room for it, nothing happens.
+    fn store(&self, first: usize, values: &[u64]);
 
     /// Whether `store` and `announce` may be called.
     fn is_writable(&self) -> bool;

@@ -88,12 +88,10 @@ impl Watermark {
         };
         if !watermark.is_ours() {
             for slot in SLOTS {
-                watermark.page.store(slot + 2, 0);
+                watermark.page.store(slot + 2, &[0]);
             }
-            watermark.page.store(MAGIC_WORD, MAGIC);
-            for (word, value) in ID_WORDS.into_iter().zip(id_words(id)) {
-                watermark.page.store(word, value);
-            }
+            watermark.page.store(MAGIC_WORD, &[MAGIC]);
+            watermark.page.store(ID_WORDS[0], &id_words(id));
         }
         if watermark.read() != Some(mark) {
             watermark.restart(mark);
@@ -127,9 +125,7 @@ impl Watermark {
         let slot = if published.is_multiple_of(2) { SLOTS[0] } else { SLOTS[1] };
         // A reader that sees a half-changed slot finds that its check does not fit and takes the other one. Each
         // store is a release, so the check is never seen before the values.
-        self.page.store(slot, mark.durable_end);
-        self.page.store(slot + 1, mark.last_commit);
-        self.page.store(slot + 2, self.check(mark));
+        self.page.store(slot, &[mark.durable_end, mark.last_commit, self.check(mark)]);
     }
 
     /// What the page says, or `None` when it says nothing that can be believed.

@@ -9,19 +9,24 @@
 //! at the mark. All four are sequentially consistent, so at least one of the two sees the other, and a waiter that saw the
 //! old counter has its mark seen. (`futex_wait` looks at the counter again itself.)
 //!
-//! As with any mapping, someone who truncates the file, or a disk that fills up when the page was never written,
-//! ends the process with SIGBUS on the next access. The file must have been written and synced in full before it is
-//! mapped, and only the journal's owner may write to it.
+//! Who stores to a mapping when the file system has no room for it is ended by SIGBUS. ext4 and tmpfs need none for a block that was
+//! written before; those that write every block to a new place, or may come to share it with a copy (btrfs, XFS), do. Only on the
+//! former is the page stored to; on all others it is written by system calls, which answer with an error. Someone who truncates
+//! the file still ends whoever looks: only the journal's owner may write to it, and it must have been written in full before it
+//! is mapped.
 
 #![expect(unsafe_code, reason = "atomics in mapped memory")]
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::sys::Mapping;
+use super::sys::{self, Mapping};
 use crate::disk::wake::{Sharing, futex_wait, futex_wake_all};
 use crate::disk::{BLOCK_BYTES, SharedPage};
 
@@ -32,22 +37,53 @@ const MARK: usize = COUNTER + 4;
 const POLL_FIRST: Duration = Duration::from_micros(200);
 const POLL_MAX: Duration = Duration::from_millis(20);
 
+/// Whether the file system needs no room for a store to a block that was written before.
+fn takes_stores(file: &File) -> bool {
+    const EXT4: u32 = 0xef53;
+    const TMPFS: u32 = 0x0102_1994;
+    matches!(sys::file_system_magic(file.as_fd()), Ok(EXT4 | TMPFS))
+}
+
+fn held(file: &Mutex<File>) -> MutexGuard<'_, File> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A mapped page.
 #[derive(Debug)]
 pub(super) struct NativePage {
     mapping: Mapping,
-    writable: bool,
+    changes: Changes,
+}
+
+/// How the page is changed.
+#[derive(Debug)]
+enum Changes {
+    Never,
+    /// In the mapping.
+    ByStore,
+    /// By writing to the file; the mapping is for reading. The lock is for counting.
+    ByCall(Mutex<File>),
 }
 
 impl NativePage {
     /// Maps the first block of the file, which must be open for writing too if `writable`.
     pub(super) fn map(file: &File, writable: bool) -> io::Result<Self> {
+        let changes = match writable {
+            false => Changes::Never,
+            true if takes_stores(file) => Changes::ByStore,
+            true => Changes::ByCall(Mutex::new(file.try_clone()?)),
+        };
+        Self::map_to(file, changes)
+    }
+
+    fn map_to(file: &File, changes: Changes) -> io::Result<Self> {
         let bytes = file.metadata()?.len();
         if bytes < BLOCK_BYTES as u64 {
             let sentence = format!("has {bytes} bytes, less than the {BLOCK_BYTES} of a shared page");
             return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
         }
-        Ok(Self { mapping: Mapping::new(file, BLOCK_BYTES, writable)?, writable })
+        let mapping = Mapping::new(file, BLOCK_BYTES, matches!(changes, Changes::ByStore))?;
+        Ok(Self { mapping, changes })
     }
 
     fn word(&self, word: usize) -> &AtomicU64 {
@@ -55,8 +91,8 @@ impl NativePage {
         // SAFETY: the sum stays within the mapping: `word * 8 < BLOCK_BYTES`.
         let place = unsafe { self.mapping.start().add(word * 8) };
         // SAFETY: (1) the place is mapped as long as `self` lives and aligned to 8: a page's start and a multiple of 8;
-        // (2) all of this process access it as `AtomicU64` only, since the words of 32 bits lie in another one; other
-        // processes are beyond the memory model and do the same; (3) on a page that is not writable only loads reach it.
+        // (2) all of this process access it as `AtomicU64` only, since the words of 32 bits lie in another one; what other
+        // processes and the kernel change is beyond the memory model, and they change it as words; (3) on a page that is not writable only loads reach it.
         unsafe { AtomicU64::from_ptr(place.cast().as_ptr()) }
     }
 
@@ -66,6 +102,25 @@ impl NativePage {
         let place = unsafe { self.mapping.start().add(at) };
         // SAFETY: as in `word`, with alignment to 4.
         unsafe { AtomicU32::from_ptr(place.cast().as_ptr()) }
+    }
+
+    /// Counts an announcement; whether somebody may sleep. The mark is taken away before the count: a waiter who sets it after
+    /// that is seen by the second look, or sees the new count himself.
+    fn count_by_call(&self, file: &File) -> bool {
+        let was_marked = self.half_word(MARK).load(Ordering::SeqCst) != 0;
+        if was_marked {
+            self.mark_by_call(file, 0);
+        }
+        let count = self.announcements().wrapping_add(1);
+        let _ = file.write_all_at(&count.to_ne_bytes(), COUNTER as u64);
+        fence(Ordering::SeqCst);
+        was_marked || self.half_word(MARK).load(Ordering::SeqCst) != 0
+    }
+
+    fn mark_by_call(&self, file: &File, mark: u32) -> bool {
+        let is_written = file.write_all_at(&mark.to_ne_bytes(), MARK as u64).is_ok();
+        fence(Ordering::SeqCst);
+        is_written
     }
 
     fn poll(&self, seen: u32, patience: Duration) {
@@ -87,13 +142,30 @@ impl SharedPage for NativePage {
         self.word(word).load(Ordering::Acquire)
     }
 
-    fn store(&self, word: usize, value: u64) {
-        assert!(self.writable, "store to a page that is not writable");
-        self.word(word).store(value, Ordering::Release);
+    fn store(&self, first: usize, values: &[u64]) {
+        assert!(first + values.len() <= DATA_WORDS, "the page's last word is its own");
+        match &self.changes {
+            Changes::Never => panic!("store to a page that is not writable"),
+            Changes::ByStore => {
+                for (word, value) in (first..).zip(values) {
+                    self.word(word).store(*value, Ordering::Release);
+                }
+            }
+            Changes::ByCall(file) => {
+                let mut bytes = [0; BLOCK_BYTES];
+                let (words, _) = bytes.as_chunks_mut();
+                for (word, value) in words.iter_mut().zip(values) {
+                    *word = value.to_ne_bytes();
+                }
+                let bytes = bytes.get(..values.len() * 8).unwrap_or_default();
+                // Whoever looks sees an older page when there is no room.
+                let _ = held(file).write_all_at(bytes, first as u64 * 8);
+            }
+        }
     }
 
     fn is_writable(&self) -> bool {
-        self.writable
+        !matches!(self.changes, Changes::Never)
     }
 
     fn announcements(&self) -> u32 {
@@ -101,20 +173,33 @@ impl SharedPage for NativePage {
     }
 
     fn announce(&self) {
-        assert!(self.writable, "announcement on a page that is not writable");
         let counter = self.half_word(COUNTER);
-        counter.fetch_add(1, Ordering::SeqCst);
-        // Any value but zero is a mark: the file may hold anything.
-        if self.half_word(MARK).swap(0, Ordering::SeqCst) != 0 {
+        let is_awaited = match &self.changes {
+            Changes::Never => panic!("announcement on a page that is not writable"),
+            Changes::ByStore => {
+                counter.fetch_add(1, Ordering::SeqCst);
+                // Any value but zero is a mark: the file may hold anything.
+                self.half_word(MARK).swap(0, Ordering::SeqCst) != 0
+            }
+            Changes::ByCall(file) => self.count_by_call(&held(file)),
+        };
+        if is_awaited {
             futex_wake_all(counter, Sharing::Machine);
         }
     }
 
     fn wait(&self, seen: u32, patience: Duration) {
-        if !self.writable {
+        let is_marked = match &self.changes {
+            Changes::Never => false,
+            Changes::ByStore => {
+                self.half_word(MARK).store(1, Ordering::SeqCst);
+                true
+            }
+            Changes::ByCall(file) => self.mark_by_call(&held(file), 1),
+        };
+        if !is_marked {
             return self.poll(seen, patience);
         }
-        self.half_word(MARK).store(1, Ordering::SeqCst);
         if self.announcements() == seen {
             futex_wait(self.half_word(COUNTER), seen, Some(patience), Sharing::Machine);
         }
@@ -131,12 +216,20 @@ mod tests {
     use std::fs::OpenOptions;
     use std::io::Write;
 
+    const HOW: [bool; 2] = [false, true];
+
+    fn changes(file: &File, by_call: bool) -> Changes {
+        if by_call { Changes::ByCall(Mutex::new(file.try_clone().unwrap())) } else { Changes::ByStore }
+    }
+
     /// The same page mapped twice, as two processes would.
-    fn two_mappings(second_writable: bool) -> (NativePage, NativePage) {
+    fn two_mappings(second_writable: bool, by_call: bool) -> (NativePage, NativePage) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(&[0; BLOCK_BYTES]).unwrap();
         let second = OpenOptions::new().read(true).write(second_writable).open(file.path()).unwrap();
-        (NativePage::map(file.as_file(), true).unwrap(), NativePage::map(&second, second_writable).unwrap())
+        let of_second = if second_writable { changes(&second, by_call) } else { Changes::Never };
+        let first = NativePage::map_to(file.as_file(), changes(file.as_file(), by_call)).unwrap();
+        (first, NativePage::map_to(&second, of_second).unwrap())
     }
 
     fn announcement_reaches(announcer: &NativePage, waiter: NativePage) -> Duration {
@@ -148,7 +241,7 @@ mod tests {
             (Instant::now(), waiter.load(3))
         });
         thread::sleep(Duration::from_millis(100));
-        announcer.store(3, 77);
+        announcer.store(3, &[77]);
         let announced = Instant::now();
         announcer.announce();
         let (woken, word) = sleeper.join().unwrap();
@@ -158,27 +251,35 @@ mod tests {
 
     #[test]
     fn an_announcement_wakes_a_waiter_on_another_mapping() {
-        let (announcer, waiter) = two_mappings(true);
-        assert!(announcement_reaches(&announcer, waiter) < Duration::from_secs(2));
-        assert_eq!(announcer.half_word(MARK).load(Ordering::SeqCst), 0);
+        for by_call in HOW {
+            let (announcer, waiter) = two_mappings(true, by_call);
+            assert!(announcement_reaches(&announcer, waiter) < Duration::from_secs(2));
+            assert_eq!(announcer.half_word(MARK).load(Ordering::SeqCst), 0);
+        }
     }
 
     #[test]
     fn a_waiter_that_may_only_read_finds_out_by_itself() {
-        let (announcer, waiter) = two_mappings(false);
-        assert!(!waiter.is_writable());
-        assert!(announcement_reaches(&announcer, waiter) < Duration::from_secs(2));
+        for by_call in HOW {
+            let (announcer, waiter) = two_mappings(false, by_call);
+            assert!(!waiter.is_writable());
+            assert!(announcement_reaches(&announcer, waiter) < Duration::from_secs(2));
+        }
     }
 
     #[test]
     fn many_announcements_and_waiters_lose_none() {
-        let (announcer, waiter) = two_mappings(true);
+        HOW.into_iter().for_each(announcements_lose_none);
+    }
+
+    fn announcements_lose_none(by_call: bool) {
+        let (announcer, waiter) = two_mappings(true, by_call);
         let rounds = 2000_u64;
         let start = Instant::now();
         thread::scope(|scope| {
             scope.spawn(|| {
                 for round in 1..=rounds {
-                    announcer.store(0, round);
+                    announcer.store(0, &[round]);
                     announcer.announce();
                     while announcer.load(1) < round {
                         let seen = announcer.announcements();
@@ -195,7 +296,7 @@ mod tests {
                         waiter.wait(seen, Duration::from_secs(30));
                     }
                 }
-                waiter.store(1, round);
+                waiter.store(1, &[round]);
                 waiter.announce();
             }
         });
@@ -205,7 +306,7 @@ mod tests {
     #[test]
     fn waiting_ends_with_patience_on_both_kinds_of_page() {
         for writable in [true, false] {
-            let (_, waiter) = two_mappings(writable);
+            let (_, waiter) = two_mappings(writable, writable);
             let start = Instant::now();
             waiter.wait(waiter.announcements(), Duration::from_millis(5));
             assert!(start.elapsed() < Duration::from_secs(5));
@@ -214,12 +315,16 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_in_the_file_after_sync() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(&[0; BLOCK_BYTES]).unwrap();
-        let page = NativePage::map(file.as_file(), true).unwrap();
-        page.store(510, u64::MAX);
-        page.sync().unwrap();
-        assert_eq!(std::fs::read(file.path()).unwrap()[510 * 8..511 * 8], [255; 8]);
+        for by_call in HOW {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(&[0; BLOCK_BYTES]).unwrap();
+            let page = NativePage::map_to(file.as_file(), changes(file.as_file(), by_call)).unwrap();
+            page.store(509, &[u64::MAX, 7]);
+            assert_eq!((page.load(509), page.load(510)), (u64::MAX, 7));
+            page.sync().unwrap();
+            let content = std::fs::read(file.path()).unwrap();
+            assert_eq!(content[509 * 8..511 * 8], [[255; 8], 7_u64.to_ne_bytes()].concat());
+        }
     }
 
     #[test]

@@ -25,6 +25,23 @@ impl SimPage {
     pub(super) fn new(shared: Arc<Shared>, boot: u64, inode: InodeNumber, writable: bool) -> Self {
         Self { shared, boot, inode, writable }
     }
+
+    fn store_word(&self, word: usize, value: u64) {
+        let start = position(word);
+        assert!(self.writable, "the page is not writable");
+        let mut state = self.shared.lock();
+        if state.check(self.boot).is_err() {
+            return;
+        }
+        let written_back = state.rng.u8(0..8) == 0;
+        let now = state.now();
+        let inode: &mut Inode = state.inode_mut(self.inode);
+        inode.modified = now;
+        inode.write(start, &value.to_le_bytes(), Dirt::Store);
+        if written_back {
+            inode.write_back(start);
+        }
+    }
 }
 
 impl SharedPage for SimPage {
@@ -39,20 +56,9 @@ impl SharedPage for SimPage {
         u64::from_le_bytes(bytes)
     }
 
-    fn store(&self, word: usize, value: u64) {
-        let start = position(word);
-        assert!(self.writable, "the page is not writable");
-        let mut state = self.shared.lock();
-        if state.check(self.boot).is_err() {
-            return;
-        }
-        let written_back = state.rng.u8(0..8) == 0;
-        let now = state.now();
-        let inode: &mut Inode = state.inode_mut(self.inode);
-        inode.modified = now;
-        inode.write(start, &value.to_le_bytes(), Dirt::Store);
-        if written_back {
-            inode.write_back(start);
+    fn store(&self, first: usize, values: &[u64]) {
+        for (word, value) in (first..).zip(values) {
+            self.store_word(word, *value);
         }
     }
 

@@ -180,11 +180,11 @@ fn a_page_falls_back_to_an_older_state_word_by_word() {
     for seed in 0..200 {
         let (sim, disk, _file) = disk_with(seed, BLOCK);
         let page = disk.open_page(ROOT, "a").unwrap();
-        page.store(0, u64::MAX);
+        page.store(0, &[u64::MAX]);
         page.sync().unwrap();
         for value in 1..=5 {
-            page.store(0, value << 32 | value);
-            page.store(1, value);
+            page.store(0, &[value << 32 | value]);
+            page.store(1, &[value]);
         }
         assert_eq!((page.load(0), page.load(1)), (5 << 32 | 5, 5));
         sim.power_cut();

@@ -64,7 +64,7 @@ fn handles_of_an_earlier_boot_are_dead() {
     let mut calls = 0;
     dead(writer.write_durably(0, BLOCK, &mut || calls += 1).unwrap_err());
     dead(writer.attach(file).unwrap_err());
-    page.store(0, 1);
+    page.store(0, &[1]);
     page.wait(0, Duration::from_secs(60));
     assert_eq!((calls, sim.operations(), page.load(0)), (1, operations, 0));
     assert_eq!(sim.content("a").unwrap(), vec![0; BLOCK]);
