@@ -1,6 +1,6 @@
 //! One writer at a time: in this process, from another one, through a link, after a fork, behind a deleted lock file.
 #![cfg(feature = "group-commit")]
-#![expect(unsafe_code, reason = "fork has no safe form")]
+#![expect(unsafe_code, reason = "fork and mapping have no safe form")]
 #![allow(
     clippy::print_stdout,
     clippy::cast_possible_truncation,
@@ -12,7 +12,7 @@ mod common;
 use std::io::{BufRead, BufReader};
 use std::time::{Duration, Instant};
 
-use ringwal::{Error, Journal, JournalReader, JournalWriter, Options};
+use ringwal::{Backend, Error, Journal, JournalReader, JournalWriter, Options};
 
 fn holder(result: Result<Journal, Error>) -> Option<u32> {
     match result {
@@ -93,6 +93,9 @@ fn holds_in_a_forked_child(finds: impl FnOnce() -> bool) -> bool {
     // SAFETY: the child calls only what the caller promises; then it ends without running any destructor.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
+        // A child that waits for what its parent alone has is a failure, and not a test without end.
+        // SAFETY: sets a timer of the child's own.
+        unsafe { libc::alarm(60) };
         let code = i32::from(!finds());
         // SAFETY: ends the child at once.
         unsafe { libc::_exit(code) };
@@ -147,4 +150,65 @@ fn a_forked_child_drops_a_closed_journal_and_waits_for_nobody() {
     journal.close().expect("a close");
     let drops = move || std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || drop(journal))).is_ok();
     assert!(holds_in_a_forked_child(drops));
+}
+
+/// Found by reading: a forked child has not got the ring's memory, and what it had mapped at those addresses since was gone
+/// when it dropped the writer.
+#[test]
+fn a_forked_child_drops_a_writer_and_keeps_what_it_mapped_where_the_ring_was() {
+    let (_keep, directory) = common::journal_directory();
+    let mut writer = JournalWriter::open(&directory, options()).expect("a new journal");
+    writer.append(b"before").expect("an append");
+    if writer.backend().backend != Backend::IoUring {
+        println!("skipped: no io_uring: {}", writer.backend().reason);
+        return;
+    }
+    // Rings of other tests may be among them; a fork hands on none.
+    let rings = mapped_rings();
+    let mut own = Some(writer);
+    let keeps = holds_in_a_forked_child(|| {
+        let mapped: Vec<_> = rings.iter().filter(|ring| map_and_fill(ring)).collect();
+        drop(own.take());
+        // Touching what is not mapped any more ends the child with a signal.
+        !mapped.is_empty() && mapped.into_iter().all(is_filled)
+    });
+    assert!(keeps, "{rings:x?}");
+    let mut writer = own.expect("the child took its own");
+    writer.append(b"after").expect("the parent goes on");
+    writer.close().expect("a close");
+}
+
+/// The addresses of this process's rings.
+fn mapped_rings() -> Vec<std::ops::Range<usize>> {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("the process's mappings");
+    let ring = |line: &str| {
+        let (start, rest) = line.split_once('-')?;
+        let (end, rest) = rest.split_once(' ')?;
+        let address = |text| usize::from_str_radix(text, 16).expect("an address");
+        rest.ends_with("[io_uring]").then(|| address(start)..address(end))
+    };
+    maps.lines().filter_map(ring).collect()
+}
+
+const FILLING: u8 = 0x5A;
+
+/// Maps memory at just these addresses and fills it; `false` when something is there.
+fn map_and_fill(range: &std::ops::Range<usize>) -> bool {
+    let (wished, protection) = (range.start as *mut libc::c_void, libc::PROT_READ | libc::PROT_WRITE);
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE;
+    // SAFETY: with MAP_FIXED_NOREPLACE nothing that is mapped is touched.
+    let mapped = unsafe { libc::mmap(wished, range.len(), protection, flags, -1, 0) };
+    if mapped != wished {
+        return false;
+    }
+    // SAFETY: all of it was just mapped for writing, and nobody else knows it.
+    unsafe { std::ptr::write_bytes(mapped.cast::<u8>(), FILLING, range.len()) };
+    true
+}
+
+fn is_filled(range: &std::ops::Range<usize>) -> bool {
+    range.clone().all(|address| {
+        // SAFETY: `map_and_fill` mapped it; that it still is so is what is tried, and the child's end if not.
+        unsafe { std::ptr::read_volatile(address as *const u8) == FILLING }
+    })
 }

@@ -11,8 +11,8 @@
 use std::any::Any;
 use std::fmt;
 use std::io;
-use std::mem;
-use std::os::fd::AsRawFd;
+use std::mem::{self, ManuallyDrop};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 use std::time::Duration;
@@ -35,7 +35,8 @@ const NO_FILE: i32 = -1;
 
 /// A ring and what is registered with it.
 pub(super) struct RingDevice {
-    ring: IoUring,
+    /// Its memory is not handed on by a fork, so a child must not drop it.
+    ring: ManuallyDrop<IoUring>,
     setup: &'static str,
     /// The ring has a table for one file. False after that was refused.
     has_table: bool,
@@ -78,7 +79,7 @@ impl RingDevice {
         let has_buffer_table = setup.ring.params().is_feature_ext_arg()
             && submitter.register_buffers_sparse(PLACES.into()).is_ok();
         Ok(Self {
-            ring: setup.ring,
+            ring: ManuallyDrop::new(setup.ring),
             setup: setup.words,
             has_table,
             file_is_registered: false,
@@ -274,12 +275,22 @@ impl Device for RingDevice {
 
 impl Drop for RingDevice {
     fn drop(&mut self) {
+        if self.forks != fork_count() {
+            // A forked child has not got the ring's memory: at its addresses is nothing, or something of the child's own
+            // that unmapping would take away. What is in the ring's tables is its parent's.
+            // SAFETY: an `OwnedFd` needs an open descriptor that nothing else closes: it is the ring's, and the ring, which
+            // alone would close it, is never dropped in this process.
+            drop(unsafe { OwnedFd::from_raw_fd(self.ring.as_raw_fd()) });
+            return;
+        }
         // Closing a ring is finished in the background: without this the file, and with it its lock, would stay
-        // open for a moment longer. A forked child must not do it to its parent.
-        if self.has_table && self.forks == fork_count() {
+        // open for a moment longer.
+        if self.has_table {
             // Refused on another thread than the ring's, and then it is only later.
             let _ = self.ring.submitter().unregister_files();
         }
+        // SAFETY: the ring must not be used after this: `self` is going, and nothing else reaches the ring.
+        unsafe { ManuallyDrop::drop(&mut self.ring) };
     }
 }
 
