@@ -212,3 +212,32 @@ fn is_filled(range: &std::ops::Range<usize>) -> bool {
         unsafe { std::ptr::read_volatile(address as *const u8) == FILLING }
     })
 }
+
+/// Found by reading: the handle of the parent's commit thread was let go of, and it may be the handle of a thread of the
+/// child's.
+#[test]
+fn a_forked_child_drops_an_open_journal_and_can_still_wait_for_threads_of_its_own() {
+    /// More than there are threads here: a new thread gets the place, and with it the handle, of one that the fork left out.
+    const THREADS: usize = 64;
+    let (_keep, directory) = common::journal_directory();
+    let journal = Journal::open(&directory, options()).expect("a new journal");
+    journal.append(b"before").expect("an append");
+    let mut own = Some(journal);
+    let joins = holds_in_a_forked_child(|| {
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let wait = std::sync::Arc::new(std::sync::Mutex::new(wait));
+        let waits = |_| {
+            let wait = wait.clone();
+            std::thread::spawn(move || wait.lock().is_ok_and(|wait| wait.recv().is_err()))
+        };
+        let threads: Vec<_> = (0..THREADS).map(waits).collect();
+        drop(own.take());
+        drop(release);
+        let join = move || threads.into_iter().all(|thread| thread.join().unwrap_or(false));
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(join)).unwrap_or(false)
+    });
+    assert!(joins);
+    let journal = own.expect("the child took its own");
+    journal.append(b"after").expect("the parent goes on");
+    journal.close().expect("a close");
+}

@@ -413,7 +413,11 @@ impl Drop for Journal {
         // A forked child has no commit thread to wait for; what it would close is the parent's.
         if self.check_fork().is_ok() {
             let _ = self.close();
+            return;
         }
+        // Nor must it let go of the thread's handle: the system may have given the same one to a thread of the child's.
+        let thread = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::forget(thread.take());
     }
 }
 
