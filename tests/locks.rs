@@ -241,3 +241,69 @@ fn a_forked_child_drops_an_open_journal_and_can_still_wait_for_threads_of_its_ow
     journal.append(b"after").expect("the parent goes on");
     journal.close().expect("a close");
 }
+
+/// Found by reading: the child's copies of the descriptors kept the locks, and a journal that its own process had closed was
+/// locked by that very process.
+#[test]
+fn an_orderly_close_gives_the_locks_back_although_a_forked_child_lives() {
+    let (_keep, directory) = common::journal_directory();
+    let journal = Journal::open(&directory, options()).expect("a new journal");
+    journal.append(b"one").expect("an append");
+    let child = WaitingChild::fork();
+    assert!(JournalReader::open(&directory).expect("a reader").writer().expect("a look").is_some());
+    journal.close().expect("a close");
+    assert!(JournalReader::open(&directory).expect("a reader").writer().expect("a look").is_none());
+    let mut writer = JournalWriter::open(&directory, options()).expect("free after the close");
+    writer.append(b"two").expect("an append");
+    // This time the child is one of a writer that a child has outlived already.
+    let second = WaitingChild::fork();
+    assert!(matches!(JournalWriter::open(&directory, options()), Err(Error::Locked { .. })));
+    writer.close().expect("a close");
+    let journal = Journal::open(&directory, options()).expect("free after the second close");
+    journal.append(b"three").expect("an append");
+    assert!(child.ends_well() && second.ends_well());
+    assert!(matches!(Journal::open(&directory, options()), Err(Error::Locked { .. })));
+    assert_eq!(journal.iter_from(ringwal::Offset::ZERO).expect("records").count(), 3);
+}
+
+/// The other way about: what a forked child drops is its parent's.
+#[test]
+fn a_forked_child_that_drops_a_writer_leaves_its_parent_the_locks() {
+    let (_keep, directory) = common::journal_directory();
+    let mut writer = Some(JournalWriter::open(&directory, options()).expect("a new journal"));
+    assert!(holds_in_a_forked_child(|| {
+        drop(writer.take());
+        true
+    }));
+    assert!(matches!(Journal::open(&directory, options()), Err(Error::Locked { .. })));
+    writer.expect("the child took its own").append(b"one").expect("the parent goes on");
+}
+
+/// A forked child that does nothing but hold what it inherited, until it is told to end.
+struct WaitingChild {
+    pid: libc::pid_t,
+    release: std::io::PipeWriter,
+}
+
+impl WaitingChild {
+    fn fork() -> Self {
+        let (mut wait, release) = std::io::pipe().expect("a pipe");
+        // SAFETY: the child only reads from a pipe; then it ends without running any destructor.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let code = i32::from(!matches!(std::io::Read::read(&mut wait, &mut [0]), Ok(1)));
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(code) };
+        }
+        assert!(pid > 0, "a fork");
+        Self { pid, release }
+    }
+
+    fn ends_well(mut self) -> bool {
+        std::io::Write::write_all(&mut self.release, &[1]).expect("a child that listens");
+        let mut status = -1;
+        // SAFETY: waits for the child made by `fork`; the status lives in this frame.
+        let waited = unsafe { libc::waitpid(self.pid, &raw mut status, 0) };
+        waited == self.pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
+    }
+}

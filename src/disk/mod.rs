@@ -199,8 +199,9 @@ pub(crate) trait WriteFile: ReadFile {
     fn sync(&self) -> io::Result<()>;
 
     /// Takes the exclusive lock of this open file, or says `false` when another open file has it, in this process
-    /// or another. It is released when the last user of the open file is gone, a write in flight in the
-    /// kernel included.
+    /// or another. It is released when the last user of the open file in this process is gone, whatever forked children
+    /// still have; where a write may be in flight in the kernel, or the process is killed, when nobody at all has the open
+    /// file any more, the kernel included.
     fn try_lock(&self) -> io::Result<bool>;
 }
 

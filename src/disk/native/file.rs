@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use super::{direct, sys};
-use crate::disk::{AlignedBuffer, ReadFile, WriteFile, block_floor};
+use crate::disk::{AlignedBuffer, ReadFile, WriteFile, block_floor, fork_count};
 
 /// Zeros are written in pieces of this size.
 const ZEROS_BYTES: usize = 256 << 10;
@@ -31,8 +31,12 @@ pub(super) struct NativeFile {
     direct_refused: AtomicBool,
     /// As above, for `WRITE_ZEROES`.
     write_zeroes_refused: AtomicBool,
-    /// This very file took the lock. Set (release) after the kernel gave it, never cleared.
-    holds_lock: AtomicBool,
+    /// This very file took the lock, in the process that was so many forks away. Set after the kernel gave it, never
+    /// cleared.
+    locked_at: OnceLock<u32>,
+    /// The kernel may still be at work on the file. Set once, by a user of the file who then lets go of it; whoever drops it
+    /// last is told by the count of its users, so relaxed.
+    is_in_flight: AtomicBool,
 }
 
 impl NativeFile {
@@ -51,7 +55,8 @@ impl NativeFile {
             direct,
             direct_refused: AtomicBool::new(false),
             write_zeroes_refused: AtomicBool::new(false),
-            holds_lock: AtomicBool::new(false),
+            locked_at: OnceLock::new(),
+            is_in_flight: AtomicBool::new(false),
         }
     }
 
@@ -63,6 +68,12 @@ impl NativeFile {
     /// Whether `log_file` goes past the page cache.
     pub(super) fn is_direct(&self) -> bool {
         self.usable_direct().is_some()
+    }
+
+    /// To be called when it is not known whether the kernel is done with a write: the lock is then the kernel's to give
+    /// back, when it lets go of the file.
+    pub(super) fn leave_in_flight(&self) {
+        self.is_in_flight.store(true, Ordering::Relaxed);
     }
 
     fn usable_direct(&self) -> Option<&File> {
@@ -130,7 +141,7 @@ impl ReadFile for NativeFile {
 
     fn is_locked(&self) -> io::Result<bool> {
         // The kernel answers for other open files only: one's own lock is no obstacle to oneself.
-        Ok(self.holds_lock.load(Ordering::Acquire) || sys::is_locked_by_another(self.buffered.as_fd())?)
+        Ok(self.locked_at.get().is_some() || sys::is_locked_by_another(self.buffered.as_fd())?)
     }
 }
 
@@ -193,14 +204,30 @@ impl WriteFile for NativeFile {
     /// The lock belongs to the open file description that log writes use, so a write in flight in the kernel
     /// keeps it after the process is gone.
     fn try_lock(&self) -> io::Result<bool> {
-        if self.holds_lock.load(Ordering::Acquire) {
+        if self.locked_at.get().is_some() {
             return Ok(true);
         }
         let taken = sys::lock(self.log_file().as_fd())?;
         if taken {
-            self.holds_lock.store(true, Ordering::Release);
+            self.locked_at.get_or_init(fork_count);
         }
         Ok(taken)
+    }
+}
+
+impl Drop for NativeFile {
+    fn drop(&mut self) {
+        // A forked child shares the open files: closing alone would leave the lock with it, and the child in turn must
+        // not take it from its parent.
+        if self.locked_at.get() != Some(&fork_count()) || self.is_in_flight.load(Ordering::Relaxed) {
+            return;
+        }
+        // Which of the two took it is not known any more: log writes may have left the direct one since.
+        let direct = self.direct.get().and_then(Option::as_ref);
+        for file in direct.into_iter().chain([&self.buffered]) {
+            // Cannot fail on an open file; closing it gives the lock back as well.
+            let _ = sys::unlock(file.as_fd());
+        }
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn set_blocking(file: BorrowedFd<'_>) -> io::Result<()> {
 
 /// Takes the exclusive lock of the whole file for this open file description, or says `false`.
 pub(super) fn lock(file: BorrowedFd<'_>) -> io::Result<bool> {
-    let range = whole_file();
+    let range = whole_file(libc::F_WRLCK);
     // SAFETY: F_OFD_SETLK needs a descriptor (borrowed) and a `flock` to read, whose `l_pid` is zero.
     match check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) }) {
         Ok(_) => Ok(true),
@@ -95,20 +95,27 @@ pub(super) fn lock(file: BorrowedFd<'_>) -> io::Result<bool> {
     }
 }
 
+/// Gives back the lock of this open file description, whoever else shares it; it need not have one.
+pub(super) fn unlock(file: BorrowedFd<'_>) -> io::Result<()> {
+    let range = whole_file(libc::F_UNLCK);
+    // SAFETY: F_OFD_SETLK needs a descriptor (borrowed) and a `flock` to read, whose `l_pid` is zero.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) }).map(drop)
+}
+
 /// Whether another open file description than this one holds a lock on the file.
 pub(super) fn is_locked_by_another(file: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut range = whole_file();
+    let mut range = whole_file(libc::F_WRLCK);
     // SAFETY: F_OFD_GETLK needs a descriptor (borrowed) and a `flock` to read and write, whose `l_pid` is zero.
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) })?;
     Ok(c_int::from(range.l_type) != libc::F_UNLCK)
 }
 
-fn whole_file() -> libc::flock {
+fn whole_file(kind: c_int) -> libc::flock {
     // SAFETY: `flock` consists of integers, for which zero is a value; zero start and length mean the whole file.
     let mut range: libc::flock = unsafe { mem::zeroed() };
-    #[expect(clippy::cast_possible_truncation, reason = "F_WRLCK is 1")]
+    #[expect(clippy::cast_possible_truncation, reason = "the kinds of locks are 0 to 2")]
     {
-        range.l_type = libc::F_WRLCK as libc::c_short;
+        range.l_type = kind as libc::c_short;
     }
     range
 }

@@ -2,8 +2,9 @@
 //!
 //! Guarantees: memory that the kernel may still read is never freed. A write returns only when its completion was
 //! seen, whatever `meanwhile` does; where that cannot be known any more, the buffer is leaked, another is put in its
-//! place, and the ring is refused from then on. So between calls nothing is in flight, and dropping the
-//! ring, the buffer and the file needs no order. (They are dropped ring first all the same.)
+//! place, the file keeps its lock until the kernel lets go of it, and the ring is refused from then on. So between calls
+//! nothing is in flight that anybody waits for, and dropping the ring, the buffer and the file needs no order. (They are
+//! dropped ring first all the same.)
 //! Must not know: how a commit is put together from pieces.
 
 #![expect(unsafe_code, reason = "submission and registration hand memory to the kernel")]
@@ -232,6 +233,7 @@ impl Device for RingDevice {
         // panic of `meanwhile` back.
         let ran = unsafe { self.run(entry, Some(meanwhile)) };
         if ran.outcome.is_err() {
+            piece.file.leave_in_flight();
             let fresh = AlignedBuffer::new(piece.buffer.len());
             let unknown = mem::replace(piece.buffer, fresh);
             if !cfg!(ringwal_zoo = "buffer_freed_before_its_completion") {
@@ -259,6 +261,9 @@ impl Device for RingDevice {
         };
         // SAFETY: a flush points to no memory.
         let ran = unsafe { self.run(entry, None) };
+        if ran.outcome.is_err() {
+            file.leave_in_flight();
+        }
         match ran.outcome? {
             0 => Ok(()),
             result if result < 0 => Err(io::Error::from_raw_os_error(-result)),
@@ -283,8 +288,7 @@ impl Drop for RingDevice {
             drop(unsafe { OwnedFd::from_raw_fd(self.ring.as_raw_fd()) });
             return;
         }
-        // Closing a ring is finished in the background: without this the file, and with it its lock, would stay
-        // open for a moment longer.
+        // Closing a ring is finished in the background: without this the file would stay open for a moment longer.
         if self.has_table {
             // Refused on another thread than the ring's, and then it is only later.
             let _ = self.ring.submitter().unregister_files();

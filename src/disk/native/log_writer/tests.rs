@@ -273,6 +273,34 @@ fn a_ring_that_breaks_under_way_is_an_error_and_the_buffer_is_never_freed() {
     }
 }
 
+/// Found by reading: given back with the file, the lock would let the next writer in before the write has landed.
+#[test]
+fn a_file_with_a_write_of_unknown_fate_keeps_its_lock_until_the_kernel_lets_go_of_it() {
+    if !ring_is_allowed() {
+        return;
+    }
+    for flush in [FlushMethod::Fdatasync, FlushMethod::RingFsync] {
+        in_a_thread_of_its_own(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let (disk, file) = zeroed_file(&dir, NAME);
+            assert!(file.try_lock().unwrap());
+            let mut writer = disk.log_writer(&options(Backend::IoUring, flush)).unwrap();
+            writer.attach(Arc::clone(&file)).unwrap();
+            // What the kernel has of a file that it writes to: the same open file.
+            let content: Arc<dyn Any + Send + Sync> = file;
+            let file = content.downcast::<NativeFile>().unwrap();
+            let in_kernel = file.log_file().try_clone().unwrap();
+            forbid(libc::SYS_io_uring_enter, libc::EBADF);
+            writer.write_durably(0, BLOCK_BYTES, &mut || {}).unwrap_err();
+            drop((writer, file));
+            let next = Disk::open_write(&*disk, Folder::Root, NAME).unwrap();
+            assert!(!next.try_lock().unwrap(), "the write may land yet");
+            drop(in_kernel);
+            eventually_locked(&*next, &*disk);
+        });
+    }
+}
+
 #[test]
 fn a_ring_told_of_one_thread_refuses_another_without_harm() {
     if !ring_is_allowed() {
