@@ -213,3 +213,46 @@ fn a_new_writer_waits_for_the_write_of_a_killed_one_on_a_slow_disk() {
     );
     assert!(races >= wanted && held > 0 && records > 100);
 }
+
+/// Found by reading: XFS refused to reserve what a segment had already, and a sound journal could not be opened.
+#[test]
+fn a_journal_on_a_full_file_system_is_opened_and_goes_on_in_the_space_that_it_has() {
+    const TEST: &str = "a_journal_on_a_full_file_system_is_opened_and_goes_on_in_the_space_that_it_has";
+    for kind in [FileSystem::Ext4, FileSystem::Xfs] {
+        if strict_fs::block::skip(TEST, kind) {
+            continue;
+        }
+        let recorded = Recorded::new(kind).expect("a recorded device");
+        let journal = recorded.volume.journal();
+        let options = || ringwal::Options::new().segment_bytes(4 << 20);
+        let mut writer = JournalWriter::open(&journal, options()).expect("a new journal");
+        writer.append(b"before").expect("an append");
+        writer.close().expect("a close");
+        fill_up(&journal.with_file_name("ballast"));
+        // More than the megabyte that a new segment is written ahead.
+        for opening in 1..=2 {
+            let mut writer =
+                JournalWriter::open(&journal, options()).unwrap_or_else(|e| panic!("{kind:?}: {e}"));
+            for _ in 0..10 {
+                writer.append(&[7; 128 << 10]).unwrap_or_else(|e| panic!("{kind:?}, opening {opening}: {e}"));
+            }
+            writer.close().expect("a close");
+        }
+        let records = ringwal::JournalReader::open(&journal).expect("a reader");
+        assert_eq!(records.iter_from(ringwal::Offset::ZERO).expect("records").count(), 21, "{kind:?}");
+    }
+}
+
+/// Writes until the file system has no room for another block.
+fn fill_up(path: &std::path::Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path).expect("a file");
+    // What was only promised to a write may turn out to be less when it is placed.
+    for _ in 0..3 {
+        for bytes in [1 << 20, 4096] {
+            let refusal = std::iter::repeat_with(|| file.write_all(&vec![1; bytes])).find_map(Result::err);
+            assert_eq!(refusal.expect("a refusal").kind(), std::io::ErrorKind::StorageFull);
+        }
+        file.sync_all().expect("a flush");
+    }
+}

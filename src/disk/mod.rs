@@ -187,8 +187,8 @@ pub(crate) trait WriteFile: ReadFile {
     fn write_zeros(&self, position: u64, bytes: u64) -> io::Result<()>;
 
     /// Makes the file `bytes` long with its space reserved and reading as zeros. `Ok(false)` where the file
-    /// system cannot reserve: then the file has its length but no space. After an error it has the length it had, if
-    /// that was not more.
+    /// system cannot reserve, or has no room to find out whether a file that is so long already has its space: then the file
+    /// has its length, and no space but what it had. After an error it has the length it had, if that was not more.
     fn allocate(&self, bytes: u64) -> io::Result<bool>;
 
     /// The first position at or after `position` that was never really written (a hole or reserved space), or the

@@ -96,6 +96,8 @@ impl NativeFile {
                 self.write_zeroes_refused.store(true, Ordering::Relaxed);
                 Ok(false)
             }
+            // As in `allocate`; writing tells.
+            Err(error) if is_full(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -185,7 +187,8 @@ impl WriteFile for NativeFile {
             Err(error) => {
                 // The file system may have reserved all the room there was before it found that it is not enough.
                 self.buffered.set_len(before.min(bytes))?;
-                Err(error)
+                // XFS asks for room for all that it is told of, what the file has already included.
+                if before >= bytes && is_full(&error) { Ok(false) } else { Err(error) }
             }
         }
     }
@@ -233,6 +236,11 @@ impl Drop for NativeFile {
 
 fn is_not_supported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
+}
+
+/// Whether the disk, or what this user may use of it, is full.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 
 #[cfg(test)]
