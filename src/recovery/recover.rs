@@ -340,10 +340,13 @@ impl Writable<'_> {
         let stat = |source| Error::io("stat", &path, source);
         let whole = header.position_of(header.end());
         // Files are made with their whole length; what is behind `written` is reserved, where the file system reserves.
-        let written = file.written_until(header.position_of(header.base)).map_err(stat)?;
-        // A hole inside of the commits (a copy may have made one of zeros) is no space for zeros.
-        let written = written.max(block_ceiling(header.position_of(used))).min(whole);
+        let written = file.written_until(header.position_of(header.base)).map_err(stat)?.min(whole);
         let reserved = file.allocate(whole).map_err(|source| Error::io("allocate", &path, source))?;
+        let used = block_ceiling(header.position_of(used)).min(whole);
+        let is_hole_told = reserved || written < whole;
+        // A hole inside of the commits (a copy may have made one of zeros) is no space for zeros. A file that is neither
+        // reserved nor has a hole may be nothing but holes of which the file system does not tell: zeros are written anew.
+        let written = if is_hole_told { written.max(used) } else { used };
         Ok(WritableSegment::new(path, header, file, reserved, written))
     }
 }
@@ -359,30 +362,56 @@ mod tests {
 
     const ID: JournalId = JournalId([4; 16]);
 
-    /// Found by reading: where no space is reserved, zeros were written from the first hole on, over commits behind it.
-    #[test]
-    fn a_hole_inside_of_a_commit_is_no_space_for_zeros() {
-        let header = SegmentHeader { id: ID, base: 0, capacity: 60 << 10, created: 0 };
+    /// A segment with one commit, whose payload stays a hole but for its last bytes, as in a copy that leaves zeros out.
+    /// Gives the commit's end.
+    fn commit_with_a_hole(disk: &dyn Disk, header: SegmentHeader) -> u64 {
         let payload = vec![0; 20_000];
         let record = UnplacedHeader::new(&payload, RecordKind::Payload { continues: false });
         let end = (COMMIT_RECORD_BYTES + 40 + payload.len()) as u64;
         let (bytes, chain) = (end, Chain::origin(ID));
         let commit = CommitRecord { clean: false, records: 1, bytes, number: 0, durable_below: 0, chain };
-        let control = SimDisk::new(1);
-        let disk = control.disk();
         let file = disk.create(Folder::Root, &file_name::segment(0)).unwrap();
         file.allocate(header.position_of(header.end())).unwrap();
         file.write_at(&header.encode(), 0).unwrap();
-        // The payload stays a hole but for its last bytes, as in a copy that leaves zeros out.
         file.write_at(&commit.encode(0, ID).0, header.position_of(0)).unwrap();
         file.write_at(&record.place(104, ID), header.position_of(104)).unwrap();
         file.write_at(&[0; 100], header.position_of(end - 100)).unwrap();
         file.sync().unwrap();
-        drop(file);
+        end
+    }
+
+    fn recovered(disk: &dyn Disk) -> Recovered {
         let policy = RecoveryPolicy::TolerateTornTail;
         let options = RecoverOptions { policy, known_durable_below: 0, lock_wait: Duration::ZERO };
-        let recovered = recover(&*disk, &options).unwrap();
+        recover(disk, &options).unwrap()
+    }
+
+    /// Found by reading: where no space is reserved, zeros were written from the first hole on, over commits behind it.
+    #[test]
+    fn a_hole_inside_of_a_commit_is_no_space_for_zeros() {
+        let header = SegmentHeader { id: ID, base: 0, capacity: 60 << 10, created: 0 };
+        let control = SimDisk::new(1);
+        let disk = control.disk();
+        let end = commit_with_a_hole(&*disk, header);
+        let recovered = recovered(&*disk);
         assert_eq!((recovered.end.offset(), recovered.report.records_kept), (end, 1));
         assert!(recovered.active.written_below() >= header.position_of(end));
+    }
+
+    /// Found by reading: the whole file was taken for written, and a full disk was met by a commit, which is final.
+    #[test]
+    fn space_that_is_not_reserved_and_whose_holes_are_not_told_is_written_before_it_is_used() {
+        let header = SegmentHeader { id: ID, base: 0, capacity: 60 << 10, created: 0 };
+        let control = SimDisk::new(1);
+        control.reserves(false);
+        let disk = control.disk();
+        let end = commit_with_a_hole(&*disk, header);
+        let first = recovered(&*disk);
+        assert_eq!(first.active.written_below(), block_ceiling(header.position_of(end)));
+        first.active.grant(first.active.file_end()).unwrap();
+        drop(first);
+        // The zeros came behind the commit.
+        let second = recovered(&*disk);
+        assert_eq!((second.end.offset(), second.report.records_kept), (end, 1));
     }
 }

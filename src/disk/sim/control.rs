@@ -146,6 +146,12 @@ impl SimDisk {
         self.shared.lock().faults.buffered_log = on;
     }
 
+    /// Whether the file system reserves space and tells of holes. On at first; off, as on NFS before 4.2, a file gets its
+    /// length alone, and seems written up to its end.
+    pub fn reserves(&self, on: bool) {
+        self.shared.lock().faults.reserves_nothing = !on;
+    }
+
     /// The first write from the `nth` operation on goes to another place, of this file or another, and says OK.
     pub fn misdirect_write(&self, nth: u64) {
         let mut state = self.shared.lock();

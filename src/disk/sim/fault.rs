@@ -130,6 +130,8 @@ pub(super) struct Faults {
     pub(super) flush_failure: FlushFailure,
     /// The file system knows no direct input and output: log writes go through the cache.
     pub(super) buffered_log: bool,
+    /// The file system can neither reserve space nor tell where there is none.
+    pub(super) reserves_nothing: bool,
     /// The operation from which on the next write, or read, goes to another place.
     pub(super) misdirect_write: Option<u64>,
     pub(super) misdirect_read: Option<u64>,

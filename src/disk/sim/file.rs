@@ -95,15 +95,20 @@ impl WriteFile for SimFile {
     }
 
     fn allocate(&self, bytes: u64) -> io::Result<bool> {
-        self.shared.lock().allocate(self.boot, self.inode, bytes)?;
-        Ok(true)
+        let mut state = self.shared.lock();
+        state.allocate(self.boot, self.inode, bytes)?;
+        Ok(!state.faults.reserves_nothing)
     }
 
     fn written_until(&self, position: u64) -> io::Result<u64> {
         let mut state = self.shared.lock();
         state.begin_whole(self.boot)?;
+        let inode = state.inode(self.inode);
+        if state.faults.reserves_nothing {
+            return Ok(inode.bytes().len() as u64);
+        }
         let position = usize::try_from(position).unwrap_or(usize::MAX);
-        Ok(state.inode(self.inode).written_until(position) as u64)
+        Ok(inode.written_until(position) as u64)
     }
 
     fn sync(&self) -> io::Result<()> {
