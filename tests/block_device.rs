@@ -243,6 +243,32 @@ fn a_journal_on_a_full_file_system_is_opened_and_goes_on_in_the_space_that_it_ha
     }
 }
 
+/// Found by reading: where every write goes to a new place, a full disk ended whoever stored to the watermark by a signal, the
+/// process that appends and those that follow.
+#[test]
+fn a_full_file_system_that_writes_elsewhere_is_an_error_and_no_signal() {
+    const TEST: &str = "a_full_file_system_that_writes_elsewhere_is_an_error_and_no_signal";
+    if strict_fs::block::skip(TEST, FileSystem::Btrfs) {
+        return;
+    }
+    let recorded = Recorded::new(FileSystem::Btrfs).expect("a recorded device");
+    let journal = recorded.volume.journal();
+    let mut writer =
+        JournalWriter::open(&journal, ringwal::Options::new().segment_bytes(4 << 20)).expect("a new journal");
+    writer.append(b"before").expect("an append");
+    let reader = ringwal::JournalReader::open(&journal).expect("a reader");
+    let mut follow = reader.follow(writer.durable_end()).expect("a follower");
+    // From here on the page's next change needs a place of its own.
+    std::fs::File::open(journal.join("watermark")).and_then(|file| file.sync_all()).expect("a flush");
+    fill_up(&journal.with_file_name("ballast"));
+    let refused = (0..2000).find_map(|_| writer.append(&[7; 4096]).err());
+    let refused = refused.expect("a disk without room");
+    assert!(refused.is_failed() || matches!(refused, ringwal::Error::DiskFull { .. }), "{refused}");
+    while let Ok(Some(_)) = follow.next_timeout(std::time::Duration::from_millis(1)) {}
+    drop(writer);
+    drop((follow, reader));
+}
+
 /// Writes until the file system has no room for another block.
 fn fill_up(path: &std::path::Path) {
     use std::io::Write;
