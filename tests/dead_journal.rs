@@ -124,7 +124,7 @@ fn an_iterator_goes_on_behind_a_torn_commit_that_recovery_has_cut() {
     let reader = JournalReader::open(&directory).expect("a reader");
     let mut records = reader.iter_from(Offset::ZERO).expect("records");
     let mut follow = reader.follow(Offset::ZERO).expect("a follower");
-    assert_eq!(records.by_ref().map(|record| record.expect("a record")).count(), 4);
+    assert!((0..4).all(|_| records.next().is_some_and(|record| record.is_ok())) && records.next().is_none());
     for _ in 0..4 {
         assert!(follow.next_ref().expect("a record").is_some());
     }

@@ -287,7 +287,16 @@ impl JournalReader {
     /// Why nothing is read at `offset`, which is not below the durable end.
     #[cold]
     fn beyond(&self, offset: Offset, durable_end: Offset) -> Error {
-        self.inner.durable.refusal().unwrap_or(Error::NotYetDurable { offset, durable_end })
+        match self.inner.durable.refusal() {
+            None => Error::NotYetDurable { offset, durable_end },
+            Some(Error::Corrupt(mut damage)) => {
+                // What belongs to a commit that is damaged farther on, or stands behind it, is lost with it.
+                damage.range.start = damage.range.start.min(durable_end);
+                damage.range.end = damage.range.end.max(Offset::new(offset.get().saturating_add(1)));
+                Error::Corrupt(damage)
+            }
+            Some(unreadable) => unreadable,
+        }
     }
 
     /// The segment that holds `offset`; looks for new segments once when it is not known.
