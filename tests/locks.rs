@@ -307,3 +307,25 @@ impl WaitingChild {
         waited == self.pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0
     }
 }
+
+/// Found by reading: a forked child that dropped a store waited for the parent's thread, and removed a temporary store's files.
+#[cfg(feature = "store")]
+#[test]
+fn a_forked_child_drops_a_store_and_leaves_it_to_its_parent() {
+    use ringwal::{HybridStore, KvStore, StoreError};
+    let store = HybridStore::open_temp().expect("a store");
+    store.put(b"key", b"value").expect("a put");
+    let mut own = Some(store);
+    let leaves = holds_in_a_forked_child(|| {
+        let Some(store) = own.take() else { return false };
+        let is_forked = |outcome| matches!(outcome, Err(StoreError::Journal(Error::Forked)));
+        let refused = is_forked(store.put(b"key", b"of the child").map(drop)) && is_forked(store.close());
+        drop(store);
+        refused
+    });
+    assert!(leaves);
+    let store = own.expect("the child took its own");
+    store.put(b"more", b"value").expect("the parent goes on");
+    assert_eq!(store.get(b"key").expect("a get").as_deref(), Some(b"value".as_slice()));
+    store.close().expect("a close with a checkpoint");
+}

@@ -396,7 +396,7 @@ impl Journal {
         }
     }
 
-    fn check_fork(&self) -> Result<()> {
+    pub(crate) fn check_fork(&self) -> Result<()> {
         if fork_count() == self.forks { Ok(()) } else { Err(Error::Forked) }
     }
 

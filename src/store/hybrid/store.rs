@@ -196,6 +196,7 @@ impl HybridStore {
     /// What the checkpoint came to, else what closing the journal did. The store is closed in every case, and what was
     /// acknowledged is in the journal.
     pub fn close(&self) -> StoreResult<()> {
+        self.core.journal.check_fork()?;
         self.stop();
         let checkpoint = match self.core.checkpoint() {
             // Closed before.
@@ -231,7 +232,13 @@ fn open_plainly(places: &Places, options: &HybridOptions) -> StoreResult<Core> {
 
 impl Drop for HybridStore {
     fn drop(&mut self) {
-        self.stop();
+        if self.core.journal.check_fork().is_ok() {
+            return self.stop();
+        }
+        // A forked child has no such thread; what it would close, or remove, is the parent's.
+        std::mem::forget(self.checkpointer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        std::mem::forget(Arc::clone(&self.core));
+        std::mem::forget(self._temporary.take());
     }
 }
 
