@@ -67,6 +67,7 @@ impl Bytes<'_> {
             powersafe_overwrite: true,
             flush_failure,
             buffered_log: character & 0x40 != 0,
+            reserves: true,
             background: if character & 0xa0 == 0xa0 { Background::Caller } else { Background::Nobody },
             steps,
         }

@@ -5,7 +5,7 @@ use super::check::{Judged, Violation, judge, uncalled_for};
 use super::ledger::{Known, Ledger};
 use crate::disk::sim::SimDisk;
 use crate::error::Error;
-use crate::journal::{JournalReader, JournalWriter};
+use crate::journal::{JournalReader, JournalWriter, VerifyOptions};
 use crate::position::Offset;
 
 /// An opening that was refused names damage, and there is some. `astray`: one of its own writes or reads went to another
@@ -22,6 +22,14 @@ pub(super) fn check_refused(ledger: &Ledger, disk: &SimDisk, error: &Error, astr
         for known in &ledger.known {
             check_one(ledger, &reader, known)?;
         }
+        // Nor may it be told that nothing is wrong.
+        let verified = reader.verify(&VerifyOptions::new(), &mut |_| ());
+        let is_refused_for_damage = !astray && matches!(error, Error::Corrupt(_));
+        let is_sound = verified.is_ok_and(|report| report.is_sound());
+        judge!(
+            !(is_refused_for_damage && is_sound),
+            "verification finds sound what opening refused: {error}"
+        );
     }
     Ok(())
 }

@@ -136,6 +136,7 @@ pub(crate) struct Plan {
     pub(crate) powersafe_overwrite: bool,
     pub(crate) flush_failure: FlushFailure,
     pub(crate) buffered_log: bool,
+    pub(crate) reserves: bool,
     /// Who prepares segments.
     pub(crate) background: Background,
     pub(crate) steps: Vec<Step>,
@@ -200,6 +201,7 @@ impl Plan {
         // Dense packing rewrites acknowledged bytes, and says that it needs a device that keeps them.
         let (short_writes, powersafe_overwrite) = (rng.bool(), packing == Packing::Dense || rng.bool());
         let buffered_log = rng.u8(..4) == 0;
+        let reserves = rng.u8(..4) != 0;
         let background = if rng.bool() { Background::Caller } else { Background::Nobody };
         let mut draw = Draw { rng, profile, lies: false };
         let count = draw.rng.usize(12..48);
@@ -212,6 +214,7 @@ impl Plan {
             powersafe_overwrite,
             flush_failure,
             buffered_log,
+            reserves,
             background,
             steps,
         }

@@ -104,6 +104,7 @@ pub(super) fn plan(sequence: &[Action], packing: Packing, filled: bool) -> Plan 
         powersafe_overwrite: true,
         flush_failure: FlushFailure::CacheKeeps,
         buffered_log: false,
+        reserves: true,
         background: Background::Nobody,
         steps: steps.enumerate().map(step).collect(),
     }

@@ -51,6 +51,7 @@ impl<'a> World<'a> {
         disk.powersafe_overwrite(plan.powersafe_overwrite);
         disk.flush_failure(plan.flush_failure);
         disk.buffered_log(plan.buffered_log);
+        disk.reserves(plan.reserves);
         Self {
             plan,
             options: plan.options.clone(),
@@ -362,6 +363,7 @@ impl<'a> World<'a> {
             Err(_) if self.disk.injected().errors > before.errors => return self.give_up(),
             Ok(writer) => {
                 self.figures.given_up += 1;
+                self.check_given_up()?;
                 self.forget_readers();
                 self.check_damaged(&writer, true)?;
                 self.adopt(writer);
@@ -373,6 +375,19 @@ impl<'a> World<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What was given up once is not refused again: recovery without that leave, tried on a copy, finds it in order.
+    fn check_given_up(&self) -> Judged {
+        if self.disk.injected().lies > 0 || self.disk.operations().is_multiple_of(2) {
+            return Ok(());
+        }
+        let copy = self.disk.snapshot(self.plan.seed);
+        copy.power_cut();
+        match JournalWriter::open_simulated(&copy, self.options()) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(uncalled_for("opening what was given up", &error)),
+        }
     }
 
     /// Calls the writer. `None` when it could not do it, for a reason that the disk gave.
