@@ -284,6 +284,15 @@ fn input_that_is_no_record_is_refused_before_all_of_it_is_read() {
         assert_eq!(code(&output), 2, "{form:?}");
         assert!(text(&output.stderr).contains("bytes"), "{}", text(&output.stderr));
     }
+    // What follows of such a line is no line either.
+    let (_keep, journal) = common::journal_directory();
+    let input = [&[b'x'; 80_000][..], b"\nnext\n"].concat();
+    let file = journal.with_file_name("input");
+    std::fs::write(&file, input).expect("a file");
+    let input = file.to_str().expect("text");
+    let arguments = ["append", "J", "--segment-bytes", "65536", "--threads", "8", input];
+    assert_eq!(code(&run(&arguments, &journal)), 2);
+    assert!(run(&["cat", "J"], &journal).stdout.is_empty());
 }
 
 /// Found by reading: whatever there was to salvage, two GiB of the disk were taken for it.

@@ -43,13 +43,19 @@ pub(crate) struct Append {
     json: bool,
 }
 
+struct Input {
+    lines: Box<dyn BufRead + Send>,
+    progress: Progress,
+    /// Nothing more is read: a line was too long, and what follows it is its rest.
+    is_over: bool,
+}
+
 /// What all appending threads share.
 struct Shared<'a> {
     journal: &'a Journal,
-    input: Mutex<(Box<dyn BufRead + Send>, Progress)>,
+    input: Mutex<Input>,
     read_bytes: AtomicU64,
     records: AtomicU64,
-    /// What is longer is no record in any case.
     line_bytes_max: u64,
     receipts: bool,
     json: bool,
@@ -64,8 +70,7 @@ impl Append {
         let started = std::time::Instant::now();
         let records = if self.whole {
             let mut payload = Vec::new();
-            // No record is as long as a segment: who gives more is told so, without all of it being read.
-            input.take(self.segment_bytes).read_to_end(&mut payload).context("reading the input")?;
+            input.take(self.payload_bytes_max()).read_to_end(&mut payload).context("reading the input")?;
             let receipt = journal.append(&payload)?;
             if self.receipts {
                 print_receipts(&[receipt], self.json)?;
@@ -98,6 +103,12 @@ impl Append {
         Ok(Outcome::Good)
     }
 
+    /// No record has so many bytes: who gives as many is told so by the journal.
+    fn payload_bytes_max(&self) -> u64 {
+        const NO_RECORD_BYTES: u64 = 1 << 30;
+        self.segment_bytes.min(NO_RECORD_BYTES)
+    }
+
     fn append_lines(
         &self,
         journal: &Journal,
@@ -106,10 +117,14 @@ impl Append {
     ) -> anyhow::Result<u64> {
         let shared = Shared {
             journal,
-            input: Mutex::new((input, Progress::new(total, "appending"))),
+            input: Mutex::new(Input {
+                lines: input,
+                progress: Progress::new(total, "appending"),
+                is_over: false,
+            }),
             read_bytes: AtomicU64::new(0),
             records: AtomicU64::new(0),
-            line_bytes_max: self.segment_bytes,
+            line_bytes_max: self.payload_bytes_max(),
             receipts: self.receipts,
             json: self.json,
             is_unheard: AtomicBool::new(false),
@@ -139,14 +154,18 @@ fn append_some(shared: &Shared<'_>) -> anyhow::Result<()> {
 
 fn next_line(shared: &Shared<'_>) -> anyhow::Result<Option<Vec<u8>>> {
     let mut input = shared.input.lock().map_err(|_| anyhow::anyhow!("another appending thread panicked"))?;
+    if input.is_over {
+        return Ok(None);
+    }
     let mut line = Vec::new();
-    let longest = shared.line_bytes_max;
-    let bytes = (&mut input.0).take(longest).read_until(b'\n', &mut line).context("reading the input")?;
+    let most = shared.line_bytes_max;
+    let bytes = (&mut input.lines).take(most).read_until(b'\n', &mut line).context("reading the input")?;
     let done = shared.read_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-    input.1.at(done);
+    input.progress.at(done);
     if bytes == 0 {
         return Ok(None);
     }
+    input.is_over = bytes as u64 == most && line.last() != Some(&b'\n');
     if line.last() == Some(&b'\n') {
         line.pop();
     }

@@ -97,16 +97,16 @@ impl Salvage {
 
 /// Segments as large as the largest there is: whatever record stood in one of those fits into one of these.
 fn options_for(journal: &std::path::Path) -> Options {
-    const SMALLEST: u64 = 64 << 10;
-    const LARGEST: u64 = 2 << 30;
-    const BLOCK: u64 = 4096;
+    const SEGMENT_BYTES_MIN: u64 = 64 << 10;
+    const SEGMENT_BYTES_MAX: u64 = 2 << 30;
+    const BLOCK_BYTES: u64 = 4096;
     /// The header of a segment, a commit record, and the header of a record.
-    const HEADERS: u64 = BLOCK + 104 + 40;
+    const HEADERS_BYTES: u64 = BLOCK_BYTES + 104 + 40;
     let files = std::fs::read_dir(journal).into_iter().flatten().flatten();
     let segments = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "seg"));
     let largest = segments.flat_map(|file| file.metadata()).map(|metadata| metadata.len()).max().unwrap_or(0);
-    let segment_bytes = largest.clamp(SMALLEST, LARGEST).next_multiple_of(BLOCK);
-    let payload_bytes_max = (segment_bytes - HEADERS).min((1 << 30) - 1);
+    let segment_bytes = largest.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX).next_multiple_of(BLOCK_BYTES);
+    let payload_bytes_max = (segment_bytes - HEADERS_BYTES).min((1 << 30) - 1);
     Options::new().segment_bytes(segment_bytes).payload_bytes_max(payload_bytes_max)
 }
 
