@@ -172,6 +172,9 @@ pub(crate) trait ReadFile: Any + Send + Sync + Debug {
     /// behind the file's end. Decides about speed only.
     fn is_cached(&self, position: u64) -> io::Result<bool>;
 
+    /// fsync: content, length and all else of the file. A failure is final: it must not be called again.
+    fn sync(&self) -> io::Result<()>;
+
     /// Whether some open file description, in any process, holds the lock of `WriteFile::try_lock` on this file.
     /// Takes nothing, not even for a moment.
     fn is_locked(&self) -> io::Result<bool>;
@@ -194,9 +197,6 @@ pub(crate) trait WriteFile: ReadFile {
     /// The first position at or after `position` that was never really written (a hole or reserved space), or the
     /// file's length where the file system cannot tell.
     fn written_until(&self, position: u64) -> io::Result<u64>;
-
-    /// fsync: content, length and all else of the file. A failure is final: it must not be called again.
-    fn sync(&self) -> io::Result<()>;
 
     /// Takes the exclusive lock of this open file, or says `false` when another open file has it, in this process
     /// or another. It is released when the last user of the open file in this process is gone, whatever forked children
@@ -274,7 +274,7 @@ pub(crate) trait SharedPage: Send + Sync + Debug {
     /// The number of announcements so far, to be given to `wait`.
     fn announcements(&self) -> u32;
 
-    /// Wakes all who wait, in all processes. Costs no system call when nobody does.
+    /// Wakes all who wait, in all processes. Costs no system call for that when nobody does.
     fn announce(&self);
 
     /// Returns when there was an announcement after `seen` was read, after `patience`, or for no reason. On a page

@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 use crate::format::file_name::{self, is_cursor_name};
 use crate::format::state_file::{StateFile, StateKind};
 use crate::position::Offset;
-use crate::recovery::lock;
 use crate::segment::files::open_error;
 use crate::segment::manager::{WRITTEN_MAX, list_bases};
 use crate::segment::state;
@@ -100,14 +99,14 @@ impl Cursors {
     ///
     /// # Errors
     /// [`Error::InvalidName`]; [`Error::NotYetDurable`] beyond the durable end; [`Error::BelowFloor`];
-    /// [`Error::NotARecord`] inside a record; [`Error::Io`].
+    /// [`Error::NotARecord`] inside a record; [`Error::Corrupt`] where damage begins; [`Error::Io`].
     pub fn set(&self, name: &str, offset: Offset, kind: CursorKind) -> Result<()> {
         check_name(name)?;
         let disk = self.writable()?;
         self.reader.check_boundary(offset)?;
-        if !lock::writer_lives(&*self.disk)? {
+        if !self.reader.durable().is_published(offset.get()) {
             // A killed writer may have left what only the cache holds; a cursor that outlived it would tell of a loss.
-            sync_written(&**disk)?;
+            sync_written(&*self.disk)?;
         }
         let _lock = lock_folder(&**disk)?;
         // Once more under the lock: cleanup may have raised the floor in between.
@@ -193,11 +192,11 @@ fn read_one(disk: &dyn ReadDisk, reader: &JournalReader, name: &str) -> Result<O
 }
 
 /// Makes durable whatever the last writer wrote.
-fn sync_written(disk: &dyn Disk) -> Result<()> {
+fn sync_written(disk: &dyn ReadDisk) -> Result<()> {
     for base in list_bases(disk)?.into_iter().rev().take(WRITTEN_MAX) {
         let name = file_name::segment(base);
         let path = disk.path(Folder::Root, &name);
-        let file = disk.open_write(Folder::Root, &name).map_err(|error| open_error(path.clone(), error))?;
+        let file = disk.open_read(Folder::Root, &name).map_err(|error| open_error(path.clone(), error))?;
         file.sync().map_err(|source| Error::io("sync", path, source))?;
     }
     Ok(())

@@ -56,6 +56,13 @@ impl DurableEnd {
         self.seen.load(Ordering::Relaxed)
     }
 
+    /// Whether a writer has said that every offset below `end` is durable, and not only what a look at what it left tells.
+    pub(super) fn is_published(&self, end: u64) -> bool {
+        self.watermark()
+            .and_then(|watermark| watermark.durable_end())
+            .is_some_and(|published| published >= end)
+    }
+
     /// Looks for a higher durable end.
     pub(super) fn refresh(&self, disk: &dyn ReadDisk) -> Result<u64> {
         if let Some(end) = self.published() {

@@ -183,6 +183,10 @@ mod tests {
             Ok(self.is_cached)
         }
 
+        fn sync(&self) -> io::Result<()> {
+            unreachable!("reading ahead changes nothing")
+        }
+
         fn is_locked(&self) -> io::Result<bool> {
             Ok(false)
         }

@@ -123,8 +123,8 @@ impl Watermark {
         // Relaxed: only the writer's own thread counts.
         let published = self.published.fetch_add(1, Ordering::Relaxed);
         let slot = if published.is_multiple_of(2) { SLOTS[0] } else { SLOTS[1] };
-        // A reader that sees a half-changed slot finds that its check does not fit and takes the other one. Each
-        // store is a release, so the check is never seen before the values.
+        // A reader that sees a half-changed slot, in whatever mixture, finds that its check does not fit and takes the other
+        // one.
         self.page.store(slot, &[mark.durable_end, mark.last_commit, self.check(mark)]);
     }
 

@@ -145,6 +145,10 @@ impl ReadFile for NativeFile {
         // The kernel answers for other open files only: one's own lock is no obstacle to oneself.
         Ok(self.locked_at.get().is_some() || sys::is_locked_by_another(self.buffered.as_fd())?)
     }
+
+    fn sync(&self) -> io::Result<()> {
+        sys::sync(self.buffered.as_fd())
+    }
 }
 
 impl WriteFile for NativeFile {
@@ -198,10 +202,6 @@ impl WriteFile for NativeFile {
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENXIO)) => self.len(),
             outcome => outcome,
         }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        sys::sync(self.buffered.as_fd())
     }
 
     /// The lock belongs to the open file description that log writes use, so a write in flight in the kernel

@@ -1,13 +1,14 @@
 //! The first block of a file as memory that several processes share, with a bell.
 //!
 //! Guarantees: words are read and written whole; an announcement wakes every waiter on a writable page, and costs no
-//! system call when there is none.
+//! system call for waking when there is none.
 //! Must not know: what the words mean.
 //!
 //! The last word is the page's own: a counter of announcements, which is what waiters sleep on, and beside it a
 //! mark that somebody sleeps. The waiter sets the mark, then looks at the counter; the announcer counts, then looks
 //! at the mark. All four are sequentially consistent, so at least one of the two sees the other, and a waiter that saw the
-//! old counter has its mark seen. (`futex_wait` looks at the counter again itself.)
+//! old counter has its mark seen. (`futex_wait` looks at the counter again itself.) How that is so without stores, see
+//! `count_by_call`.
 //!
 //! Who stores to a mapping when the file system has no room for it is ended by SIGBUS. ext4 and tmpfs need none for a block that was
 //! written before; those that write every block to a new place, or may come to share it with a copy (btrfs, XFS), do. Only on the
@@ -112,13 +113,13 @@ impl NativePage {
             self.mark_by_call(file, 0);
         }
         let count = self.announcements().wrapping_add(1);
-        let _ = file.write_all_at(&count.to_ne_bytes(), COUNTER as u64);
+        let _ = file.write_all_at(&count.to_le_bytes(), COUNTER as u64);
         fence(Ordering::SeqCst);
         was_marked || self.half_word(MARK).load(Ordering::SeqCst) != 0
     }
 
     fn mark_by_call(&self, file: &File, mark: u32) -> bool {
-        let is_written = file.write_all_at(&mark.to_ne_bytes(), MARK as u64).is_ok();
+        let is_written = file.write_all_at(&mark.to_le_bytes(), MARK as u64).is_ok();
         fence(Ordering::SeqCst);
         is_written
     }
@@ -155,7 +156,7 @@ impl SharedPage for NativePage {
                 let mut bytes = [0; BLOCK_BYTES];
                 let (words, _) = bytes.as_chunks_mut();
                 for (word, value) in words.iter_mut().zip(values) {
-                    *word = value.to_ne_bytes();
+                    *word = value.to_le_bytes();
                 }
                 let bytes = bytes.get(..values.len() * 8).unwrap_or_default();
                 // Whoever looks sees an older page when there is no room.
@@ -304,9 +305,9 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_with_patience_on_both_kinds_of_page() {
-        for writable in [true, false] {
-            let (_, waiter) = two_mappings(writable, writable);
+    fn waiting_ends_with_patience_on_every_kind_of_page() {
+        for (writable, by_call) in [(true, false), (true, true), (false, false)] {
+            let (_, waiter) = two_mappings(writable, by_call);
             let start = Instant::now();
             waiter.wait(waiter.announcements(), Duration::from_millis(5));
             assert!(start.elapsed() < Duration::from_secs(5));
@@ -323,7 +324,7 @@ mod tests {
             assert_eq!((page.load(509), page.load(510)), (u64::MAX, 7));
             page.sync().unwrap();
             let content = std::fs::read(file.path()).unwrap();
-            assert_eq!(content[509 * 8..511 * 8], [[255; 8], 7_u64.to_ne_bytes()].concat());
+            assert_eq!(content[509 * 8..511 * 8], [[255; 8], 7_u64.to_le_bytes()].concat());
         }
     }
 

@@ -79,6 +79,16 @@ impl ReadFile for SimFile {
         state.check(self.boot)?;
         Ok(state.inode(self.inode).locked_by.is_some())
     }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        if self.sync_failed.load(Ordering::Relaxed) {
+            state.faults.retries_after_error += 1;
+        }
+        let outcome = state.flush(self.boot, self.inode, None, false);
+        self.sync_failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
+        outcome
+    }
 }
 
 impl WriteFile for SimFile {
@@ -109,16 +119,6 @@ impl WriteFile for SimFile {
         }
         let position = usize::try_from(position).unwrap_or(usize::MAX);
         Ok(inode.written_until(position) as u64)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut state = self.shared.lock();
-        if self.sync_failed.load(Ordering::Relaxed) {
-            state.faults.retries_after_error += 1;
-        }
-        let outcome = state.flush(self.boot, self.inode, None, false);
-        self.sync_failed.fetch_or(outcome.is_err(), Ordering::Relaxed);
-        outcome
     }
 
     fn try_lock(&self) -> io::Result<bool> {
