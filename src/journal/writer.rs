@@ -396,7 +396,9 @@ impl JournalWriter {
         self.commit()?;
         self.write_empty(true)?;
         self.closed = true;
-        self.preparer.retire();
+        if let Some(failure) = self.preparer.retire() {
+            return Err(self.fail(failure));
+        }
         let path = self.disk.path(crate::disk::Folder::Root, crate::format::file_name::WATERMARK);
         self.watermark.sync().map_err(|source| Error::io("sync", path, source))
     }
@@ -479,3 +481,7 @@ pub(crate) fn receipts(offset: u64, records: &[Unplaced<'_>]) -> Vec<Receipt> {
     };
     records.iter().map(receipt).collect()
 }
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests;

@@ -200,7 +200,7 @@ impl Preparer {
     }
 
     /// Why nothing that was flushed meanwhile can be relied on, if so: what was prepared met an error that leaves it open
-    /// what the device holds.
+    /// what the device holds. One that its thread has met and not told yet is told to the next commit, or to the close.
     pub(crate) fn failure(&self) -> Option<Error> {
         match &self.shared.lock().next {
             Next::Failed(PrepareError::Doubtful(error)) => Some(error.clone()),
@@ -299,8 +299,8 @@ impl Preparer {
     }
 
     /// Waits until everything that was asked for is done, and lets go of the segments held ready: with them go their
-    /// locks.
-    pub(crate) fn retire(&self) {
+    /// locks. Gives what [`failure`](Self::failure) would have given.
+    pub(crate) fn retire(&self) -> Option<Error> {
         let mut jobs = self.shared.lock();
         while jobs.busy
             || !jobs.remove.is_empty()
@@ -309,8 +309,11 @@ impl Preparer {
         {
             jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
-        jobs.next = Next::Nothing;
         jobs.ahead.clear();
+        match std::mem::take(&mut jobs.next) {
+            Next::Failed(PrepareError::Doubtful(error)) => Some(error),
+            _ => None,
+        }
     }
 }
 

@@ -40,7 +40,7 @@ fn a_try_that_failed_earlier_refuses_nobody() {
 /// Found by reading: a new segment's flush that failed was no concern of the commits that were flushed meanwhile.
 #[cfg(feature = "sim")]
 #[test]
-fn a_flush_that_failed_for_a_new_segment_counts_for_the_commits_too() {
+fn a_flush_that_failed_for_a_new_segment_is_told_and_a_full_disk_is_none() {
     const EIO: i32 = 5;
     const ENOSPC: i32 = 28;
     let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 60 << 10, created: 0 };
