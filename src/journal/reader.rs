@@ -324,7 +324,8 @@ impl JournalReader {
     /// a record, of a cursor, the floor, the beginning of a segment, or the durable end.
     ///
     /// # Errors
-    /// [`Error::NotYetDurable`] beyond the durable end; [`Error::BelowFloor`]; [`Error::Io`]. An offset inside a record
+    /// [`Error::NotYetDurable`] beyond the durable end, or [`Error::Corrupt`] where the journal does not end there but is
+    /// damaged; [`Error::BelowFloor`]; [`Error::Io`]. An offset inside a record
     /// shows with the first record: [`Error::NotARecord`].
     pub fn iter_from(&self, offset: Offset) -> Result<Records> {
         if offset.get() > self.inner.durable.seen() {

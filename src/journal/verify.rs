@@ -137,7 +137,7 @@ impl JournalReader {
             Ok(())
         })?;
         match self.durable().refusal() {
-            Some(Error::Corrupt(damage)) => verify.note_damage(*damage),
+            Some(Error::Corrupt(damage)) => verify.note_refusal(*damage),
             Some(unreadable) => return Err(unreadable),
             None => {}
         }
@@ -326,6 +326,19 @@ impl<'a, W: Witness> Verify<'a, W> {
         }
         let kind = CorruptionKind::Sequence { field: "durable end", found: end, expected: at };
         self.note_damage(damage_of(walk.segment(), at.min(end)..at.max(end), kind));
+    }
+
+    /// Why opening would be refused, where the walk has not come past it: it ended there.
+    fn note_refusal(&mut self, damage: Corruption) {
+        let is_known =
+            |known: &Corruption| known.range.start < damage.range.end && damage.range.start < known.range.end;
+        if self.report.damage.iter().any(is_known) {
+            return;
+        }
+        if self.report.first_damaged_commit.is_none() {
+            self.report.first_damaged_commit = self.expected.map(|next| next.number);
+        }
+        self.note_damage(damage);
     }
 
     fn note_damage(&mut self, damage: Corruption) {
