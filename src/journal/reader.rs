@@ -261,8 +261,9 @@ impl JournalReader {
 
     /// The segment of a durable offset that is not below the floor.
     fn segment_of(&self, offset: Offset) -> Result<(SegmentHeader, Arc<dyn ReadFile>)> {
-        if offset.get() >= self.inner.durable.seen() {
-            let durable_end = self.durable_end()?;
+        let known = self.inner.durable.seen();
+        if offset.get() >= known {
+            let durable_end = self.look_for(offset, known)?;
             if offset >= durable_end {
                 return Err(self.beyond(offset, durable_end));
             }
@@ -284,19 +285,16 @@ impl JournalReader {
         }
     }
 
+    /// Looks whether `offset`, which is not below what was known to be durable, or right behind it, is durable now.
+    fn look_for(&self, offset: Offset, known: u64) -> Result<Offset> {
+        self.durable_end().map_err(|error| in_question(error, offset, Offset::new(known)))
+    }
+
     /// Why nothing is read at `offset`, which is not below the durable end.
     #[cold]
     fn beyond(&self, offset: Offset, durable_end: Offset) -> Error {
-        match self.inner.durable.refusal() {
-            None => Error::NotYetDurable { offset, durable_end },
-            Some(Error::Corrupt(mut damage)) => {
-                // What belongs to a commit that is damaged farther on, or stands behind it, is lost with it.
-                damage.range.start = damage.range.start.min(durable_end);
-                damage.range.end = damage.range.end.max(Offset::new(offset.get().saturating_add(1)));
-                Error::Corrupt(damage)
-            }
-            Some(unreadable) => unreadable,
-        }
+        let not_yet = Error::NotYetDurable { offset, durable_end };
+        self.inner.durable.refusal().map_or(not_yet, |refusal| in_question(refusal, offset, durable_end))
     }
 
     /// The segment that holds `offset`; looks for new segments once when it is not known.
@@ -328,8 +326,9 @@ impl JournalReader {
     /// damaged; [`Error::BelowFloor`]; [`Error::Io`]. An offset inside a record
     /// shows with the first record: [`Error::NotARecord`].
     pub fn iter_from(&self, offset: Offset) -> Result<Records> {
-        if offset.get() > self.inner.durable.seen() {
-            let durable_end = self.durable_end()?;
+        let known = self.inner.durable.seen();
+        if offset.get() > known {
+            let durable_end = self.look_for(offset, known)?;
             if offset > durable_end {
                 return Err(self.beyond(offset, durable_end));
             }
@@ -447,4 +446,14 @@ fn note_size(guess: &AtomicUsize, guessed: usize, bytes: usize) {
     if next != guessed {
         guess.store(next, Ordering::Relaxed);
     }
+}
+
+/// Damage at the journal's end, told to who asks for `offset`: what belongs to a commit that is damaged farther on, or stands behind
+/// a file that is, is in question from the last known durable end on.
+#[cold]
+fn in_question(error: Error, offset: Offset, durable_end: Offset) -> Error {
+    let Error::Corrupt(mut damage) = error else { return error };
+    damage.range.start = damage.range.start.min(durable_end);
+    damage.range.end = damage.range.end.max(Offset::new(offset.get().saturating_add(1)));
+    Error::Corrupt(damage)
 }
