@@ -97,7 +97,7 @@ impl NativeFile {
                 Ok(false)
             }
             // As in `allocate`; writing tells.
-            Err(error) if is_full(&error) => Ok(false),
+            Err(error) if is_without_room(&error) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -192,7 +192,7 @@ impl WriteFile for NativeFile {
                 // The file system may have reserved all the room there was before it found that it is not enough.
                 self.buffered.set_len(before.min(bytes))?;
                 // XFS asks for room for all that it is told of, what the file has already included.
-                if before >= bytes && is_full(&error) { Ok(false) } else { Err(error) }
+                if before >= bytes && is_without_room(&error) { Ok(false) } else { Err(error) }
             }
         }
     }
@@ -238,8 +238,8 @@ fn is_not_supported(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS))
 }
 
-/// Whether the disk, or what this user may use of it, is full.
-fn is_full(error: &io::Error) -> bool {
+/// Whether there is no room on the disk; that a file may not get so long is another matter.
+fn is_without_room(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }
 

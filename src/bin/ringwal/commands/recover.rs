@@ -15,7 +15,7 @@ pub(crate) struct Recover {
     /// What may be cut
     #[arg(long, value_enum, default_value = "tolerate-torn-tail")]
     policy: Policy,
-    /// Only say what would be done; beside a living writer too
+    /// Only say what would be done, taking no lock; beside a writer that appends nothing can be said
     #[arg(long)]
     dry_run: bool,
     /// Report as JSON
