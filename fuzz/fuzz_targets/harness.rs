@@ -25,6 +25,17 @@ pub fn write(path: &Path, bytes: &[u8]) {
     file.and_then(|mut file| file.write_all(bytes)).expect("a file");
 }
 
+/// Lets the process take the huge page that it keeps for long reads of large files, whatever their bytes say: not under
+/// the bound on what one input may ask for.
+pub fn take_the_shared_memory() {
+    let keep = directory();
+    let journal = keep.path().join("journal");
+    let mut writer = JournalWriter::open(&journal, Options::new()).expect("a new journal");
+    writer.append(b"one record").expect("durable");
+    drop(writer);
+    plan_recovery(&journal, RecoveryPolicy::Strict).expect("a look at all of it");
+}
+
 /// Looks at a directory in every way there is, then mends it in every way. Nothing may panic, hang or eat memory.
 /// Gives every record that was shown.
 pub fn exercise(journal: &Path) -> Vec<(Offset, Vec<u8>)> {

@@ -3,4 +3,4 @@
 
 mod harness;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| harness::mutate_valid_journal(input));
+libfuzzer_sys::fuzz_target!(init: harness::take_the_shared_memory(), |input: &[u8]| harness::mutate_valid_journal(input));

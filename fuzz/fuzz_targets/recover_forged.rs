@@ -4,4 +4,4 @@
 mod forge;
 mod harness;
 
-libfuzzer_sys::fuzz_target!(|input: &[u8]| forge::recover_forged_directory(input));
+libfuzzer_sys::fuzz_target!(init: harness::take_the_shared_memory(), |input: &[u8]| forge::recover_forged_directory(input));

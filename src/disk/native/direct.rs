@@ -16,8 +16,10 @@ use super::sys;
 use crate::disk::{AlignedBuffer, BLOCK_BYTES, block_ceiling, block_floor};
 
 /// Memory that one read past the cache needs at most, and never more than the file has from there on.
-const PIECE_BYTES: usize = 2 << 20;
-/// From here on a read is worth a buffer of huge pages.
+const PIECE_BYTES: usize = 1 << 20;
+/// The same where the file has at least this much from there on: a huge page.
+const LARGE_PIECE_BYTES: usize = 2 << 20;
+/// From here on a read is worth a huge page.
 const LONG_READ_BYTES: usize = 256 << 10;
 /// How often EAGAIN, or a read that brings nothing, is borne in a row; with the pauses about a second.
 const PATIENCE: u32 = 1000;
@@ -86,8 +88,9 @@ fn read_by(
         let start = block_floor(at);
         let skipped = usize::try_from(at - start).unwrap_or(0);
         let in_file = usize::try_from(block_ceiling(end) - start).unwrap_or(usize::MAX);
-        let wanted = (skipped + rest.len()).next_multiple_of(BLOCK_BYTES).min(in_file).min(PIECE_BYTES);
-        let bounce = bounce.get_or_insert_with(|| bounce_of(wanted));
+        let wanted = (skipped + rest.len()).next_multiple_of(BLOCK_BYTES).min(in_file);
+        let bounce = bounce.get_or_insert_with(|| bounce_of(wanted, in_file));
+        let wanted = wanted.min(bounce.len());
         let read = read_blocks(direct, &mut bounce[..wanted], start)?;
         let taken = read.saturating_sub(skipped).min(rest.len());
         rest[..taken].copy_from_slice(&bounce[skipped..skipped + taken]);
@@ -103,17 +106,17 @@ fn read_by(
 /// who finds none makes one.
 static SPARE: Mutex<Option<AlignedBuffer>> = Mutex::new(None);
 
-/// Memory to read into where the caller's cannot be.
-fn bounce_of(bytes: usize) -> AlignedBuffer {
-    if bytes < LONG_READ_BYTES {
-        return AlignedBuffer::new(bytes);
+/// Memory for a read of so many bytes where the caller's cannot be used, from a file that has `in_file` from there on.
+fn bounce_of(bytes: usize, in_file: usize) -> AlignedBuffer {
+    if bytes < LONG_READ_BYTES || in_file < LARGE_PIECE_BYTES {
+        return AlignedBuffer::new(bytes.min(PIECE_BYTES));
     }
     let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take();
-    spare.unwrap_or_else(|| AlignedBuffer::huge(PIECE_BYTES))
+    spare.unwrap_or_else(|| AlignedBuffer::huge(LARGE_PIECE_BYTES))
 }
 
 fn keep_spare(bounce: AlignedBuffer) {
-    if bounce.len() >= PIECE_BYTES {
+    if bounce.len() >= LARGE_PIECE_BYTES {
         *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounce);
     }
 }
