@@ -4,6 +4,7 @@
 
 #[path = "../fuzz/fuzz_targets/forge.rs"]
 mod forge;
+#[allow(dead_code, reason = "what only the fuzz targets call")]
 #[path = "../fuzz/fuzz_targets/harness.rs"]
 mod harness;
 
