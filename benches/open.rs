@@ -3,7 +3,9 @@
 
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use ringwal::{Journal, JournalReader, Offset, Options};
@@ -48,6 +50,9 @@ fn main() {
     if let Ok(directory) = std::env::var("RINGWAL_BENCH_MEMORY") {
         return measure_memory(Path::new(&directory));
     }
+    if let Ok(directory) = std::env::var("RINGWAL_BENCH_KILL") {
+        return append_and_wait(Path::new(&directory));
+    }
     fill(&directory, bytes).close().expect("a close");
     let mut clean = Vec::new();
     let mut reading = Vec::new();
@@ -63,18 +68,12 @@ fn main() {
     }
     let mut killed = Vec::new();
     for _ in 0..ROUNDS {
-        let journal = Journal::open(&directory, Options::new()).expect("the journal");
-        journal.append(b"not closed").expect("an append");
-        // What a kill leaves is what stands there now.
-        let copy = keep.path().join("killed");
-        copy_journal(&directory, &copy);
-        journal.close().expect("a close");
+        append_and_be_killed(&directory);
         let begun = Instant::now();
-        let journal = Journal::open(&copy, Options::new()).expect("the copy");
+        let journal = Journal::open(&directory, Options::new()).expect("the journal");
         killed.push(begun.elapsed());
         assert!(!journal.recovery_report().clean_shutdown);
         journal.close().expect("a close");
-        std::fs::remove_dir_all(&copy).expect("the copy's end");
     }
     let child = std::process::Command::new(std::env::current_exe().expect("this program"))
         .env("RINGWAL_BENCH_MEMORY", &directory)
@@ -111,13 +110,24 @@ fn measure_memory(directory: &Path) {
     );
 }
 
-fn copy_journal(from: &Path, to: &Path) {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().mode(0o700).create(to).expect("a directory");
-    let mut paths: Vec<_> =
-        std::fs::read_dir(from).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
-    paths.sort();
-    for path in paths.iter().filter(|path| path.is_file()) {
-        std::fs::copy(path, to.join(path.file_name().expect("a name"))).expect("a copy");
-    }
+/// A process of its own appends and dies by SIGKILL.
+fn append_and_be_killed(directory: &Path) {
+    let mut child = std::process::Command::new(std::env::current_exe().expect("this program"))
+        .env("RINGWAL_BENCH_KILL", directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a child");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("its output")).read_line(&mut line).expect("a line");
+    assert_eq!(line, "appended\n");
+    child.kill().expect("a kill");
+    child.wait().expect("its end");
+}
+
+fn append_and_wait(directory: &Path) {
+    let journal = Journal::open(directory, Options::new()).expect("the journal");
+    journal.append(b"not closed").expect("an append");
+    println!("appended");
+    let _ = std::io::stdin().read_line(&mut String::new());
 }

@@ -168,6 +168,11 @@ pub(crate) trait ReadFile: Any + Send + Sync + Debug {
     /// knows no direct reads, the cached pages of the range are dropped first.
     fn read_past_cache(&self, into: &mut [u8], position: u64) -> io::Result<usize>;
 
+    /// The first position at or after `position` that can hold anything but zeros, or the file's length where there is none:
+    /// what lies between is a hole or reserved space that was never written, which reads as zeros whatever the device
+    /// holds. `position` itself where the file system cannot tell, or is not known to tell the truth.
+    fn written_from(&self, position: u64) -> io::Result<u64>;
+
     /// Whether the byte at `position` can be read without waiting for the device, as far as the file system tells; `true`
     /// behind the file's end. Decides about speed only.
     fn is_cached(&self, position: u64) -> io::Result<bool>;

@@ -40,6 +40,13 @@ pub(super) fn search(segment: &SegmentFile, from: u64, bad: u64) -> Result<Rest>
     let room = usize::try_from(end.saturating_sub(from)).unwrap_or(usize::MAX);
     let mut chunk = vec![0; room.min(CHUNK_BYTES + OVERLAP_BYTES)];
     while at < end {
+        // What was never written reads as zeros whatever the device holds, so it need not be read.
+        let written = segment.written_from(at)?.min(end);
+        if written > at {
+            zero_sectors_since_dirty = true;
+            at = written;
+            continue;
+        }
         let room = usize::try_from(end - at).unwrap_or(usize::MAX);
         let bytes = chunk.get_mut(..room.min(CHUNK_BYTES + OVERLAP_BYTES)).unwrap_or_default();
         segment.read(bytes, at, Cache::Past)?;
@@ -135,5 +142,40 @@ mod tests {
             assert_eq!(rest.vouching, Some(Evidence::LaterCommit { at, durable_below }));
             assert_eq!(rest.dirty_end, Some(at.get() + 104));
         }
+    }
+
+    #[test]
+    fn what_was_never_written_is_not_read_and_counts_as_zeros() {
+        const BLOCK: u64 = 4096;
+        let header = SegmentHeader { id: JournalId([4; 16]), base: 0, capacity: 8 << 20, created: 0 };
+        let sim = SimDisk::new(1);
+        let disk = sim.disk();
+        let file = disk.create(Folder::Root, &file_name::segment(0)).unwrap();
+        file.allocate(header.position_of(header.end())).unwrap();
+        let segment = SegmentFile::open(&*disk.reader(), header).unwrap();
+        let looked_through = |from| {
+            let before = sim.operations();
+            let rest = search(&segment, from, 0).unwrap();
+            (rest, sim.operations() - before)
+        };
+        let (rest, operations) = looked_through(BLOCK);
+        assert_eq!(
+            (rest.dirty_end, rest.arrived_whole(), operations),
+            (None, false, 1),
+            "one question, no read"
+        );
+        file.write_at(&[9; 4096], header.position_of(5 << 20)).unwrap();
+        let (rest, operations) = looked_through((5 << 20) - BLOCK);
+        assert_eq!(
+            (rest.dirty_end, rest.arrived_whole()),
+            (Some((5 << 20) + BLOCK), false),
+            "zeros before it"
+        );
+        assert_eq!(operations, 4, "the hole before, one chunk, the hole behind");
+        let (rest, _) = looked_through(5 << 20);
+        assert!(rest.arrived_whole(), "no zeros before it");
+        file.write_at(&[9; 4096], header.position_of(7 << 20)).unwrap();
+        let (rest, _) = looked_through(5 << 20);
+        assert_eq!((rest.dirty_end, rest.arrived_whole()), (Some((7 << 20) + BLOCK), false), "zeros between");
     }
 }

@@ -165,6 +165,10 @@ mod tests {
             Ok(SystemTime::UNIX_EPOCH)
         }
 
+        fn written_from(&self, position: u64) -> io::Result<u64> {
+            Ok(position)
+        }
+
         fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
             let end = (position + into.len() as u64).min(self.bytes);
             if end <= position {

@@ -59,6 +59,14 @@ impl SegmentFile {
         Ok(self.header.base.saturating_add(data).min(self.header.end()))
     }
 
+    /// The first offset at or after `offset` that can hold anything but zeros; far behind the segment's end where there is
+    /// none.
+    pub(crate) fn written_from(&self, offset: u64) -> Result<u64> {
+        let position = self.header.position_of(offset);
+        let found = self.file.written_from(position).map_err(|error| Error::io("seek", &self.path, error))?;
+        Ok(offset.saturating_add(found - position))
+    }
+
     /// Fills `into` from `offset` on; what lies behind the file's end reads as zeros.
     pub(crate) fn read(&self, into: &mut [u8], offset: u64, cache: Cache) -> Result<()> {
         let position = self.header.position_of(offset);

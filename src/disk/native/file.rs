@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use super::{direct, sys};
+use super::{direct, file_system, sys};
 use crate::disk::{AlignedBuffer, ReadFile, WriteFile, block_floor, fork_count};
 
 /// Zeros are written in pieces of this size.
@@ -31,6 +31,8 @@ pub(super) struct NativeFile {
     direct_refused: AtomicBool,
     /// As above, for `WRITE_ZEROES`.
     write_zeroes_refused: AtomicBool,
+    /// Whether holes are asked for at all. Found out once; both answers are right.
+    knows_its_holes: OnceLock<bool>,
     /// This very file took the lock, in the process that was so many forks away. Set after the kernel gave it, never
     /// cleared.
     locked_at: OnceLock<u32>,
@@ -55,6 +57,7 @@ impl NativeFile {
             direct,
             direct_refused: AtomicBool::new(false),
             write_zeroes_refused: AtomicBool::new(false),
+            knows_its_holes: OnceLock::new(),
             locked_at: OnceLock::new(),
             is_in_flight: AtomicBool::new(false),
         }
@@ -135,6 +138,19 @@ impl ReadFile for NativeFile {
             }
         }
         direct::read_after_dropping_cache(&self.buffered, into, position)
+    }
+
+    fn written_from(&self, position: u64) -> io::Result<u64> {
+        let file = self.buffered.as_fd();
+        let knows = || sys::file_system_magic(file).is_ok_and(file_system::knows_its_holes);
+        if !*self.knows_its_holes.get_or_init(knows) {
+            return Ok(position);
+        }
+        match sys::seek_data(file, position) {
+            Err(error) if error.raw_os_error() == Some(libc::ENXIO) => Ok(self.len()?.max(position)),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(position),
+            outcome => outcome,
+        }
     }
 
     fn is_cached(&self, position: u64) -> io::Result<bool> {

@@ -20,8 +20,8 @@ const FUSE: Option<&str> =
 
 /// Magic numbers as in the kernel's `linux/magic.h` and the file systems' own headers.
 const KNOWN: [(u32, &str, Option<&str>); 19] = [
-    (0x0000_EF53, "ext4", None),
-    (0x5846_5342, "xfs", None),
+    (EXT4, "ext4", None),
+    (XFS, "xfs", None),
     (0x9123_683E, "btrfs", None),
     (0xF2F5_2010, "f2fs", None),
     (0x2FC1_2FC1, "zfs", None),
@@ -40,6 +40,15 @@ const KNOWN: [(u32, &str, Option<&str>); 19] = [
     (0x0116_1970, "gfs2", None),
     (0x7461_636F, "ocfs2", None),
 ];
+
+const EXT4: u32 = 0x0000_EF53;
+const XFS: u32 = 0x5846_5342;
+
+/// Whether what the file system says of holes can be built on. These two look into their own extents, and into the page
+/// cache for what is not written yet; others have been wrong about what was written a moment ago (OpenZFS issue 15526).
+pub(super) fn knows_its_holes(magic: u32) -> bool {
+    matches!(magic, EXT4 | XFS)
+}
 
 pub(super) fn describe(magic: u32) -> FileSystem {
     match KNOWN.iter().find(|known| known.0 == magic) {

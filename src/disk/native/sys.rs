@@ -170,6 +170,14 @@ pub(super) fn seek_hole(file: BorrowedFd<'_>, position: u64) -> io::Result<u64> 
     u64::try_from(hole).map_err(|_| io::Error::last_os_error())
 }
 
+/// The first place at or after `position` that is no hole; `ENXIO` where none follows.
+pub(super) fn seek_data(file: BorrowedFd<'_>, position: u64) -> io::Result<u64> {
+    let position = file_offset(position)?;
+    // SAFETY: as in `seek_hole`.
+    let data = unsafe { libc::lseek64(file.as_raw_fd(), position, libc::SEEK_DATA) };
+    u64::try_from(data).map_err(|_| io::Error::last_os_error())
+}
+
 /// Drops the clean cached pages that lie wholly within the range.
 pub(super) fn drop_cached(file: BorrowedFd<'_>, position: u64, bytes: u64) -> io::Result<()> {
     let (position, bytes) = (file_offset(position)?, file_offset(bytes)?);

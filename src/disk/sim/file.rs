@@ -69,6 +69,17 @@ impl ReadFile for SimFile {
         self.read(into, position, true)
     }
 
+    fn written_from(&self, position: u64) -> io::Result<u64> {
+        let mut state = self.shared.lock();
+        state.begin_whole(self.boot)?;
+        let inode = state.inode(self.inode);
+        if state.faults.reserves_nothing {
+            return Ok(position);
+        }
+        let start = usize::try_from(position).unwrap_or(usize::MAX);
+        Ok((inode.written_from(start) as u64).max(position))
+    }
+
     /// Nobody waits for this device.
     fn is_cached(&self, _position: u64) -> io::Result<bool> {
         Ok(true)

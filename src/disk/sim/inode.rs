@@ -160,6 +160,15 @@ impl Inode {
         }
     }
 
+    /// The first position from `position` on that was ever written, or the file's length.
+    pub(super) fn written_from(&self, position: usize) -> usize {
+        let first = position / BLOCK_BYTES;
+        match self.written.real.iter().skip(first).position(|real| *real) {
+            Some(blocks) => ((first + blocks) * BLOCK_BYTES).max(position),
+            None => self.written.bytes.len(),
+        }
+    }
+
     /// A good flush of the whole file.
     pub(super) fn flush(&mut self) {
         if self.lost.is_empty() {
@@ -228,6 +237,9 @@ impl Inode {
                 *byte ^= mask;
                 changed += u64::from(*mask != 0);
             }
+            // What reads as something else than zeros counts as written.
+            let blocks = from / BLOCK_BYTES..(from + mask.len()).div_ceil(BLOCK_BYTES);
+            content.real.iter_mut().skip(blocks.start).take(blocks.len()).for_each(|real| *real = true);
         }
         changed
     }

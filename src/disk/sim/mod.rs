@@ -30,7 +30,7 @@
 //!
 //! For [`SimDisk::fail_operation`], [`SimDisk::crash_at`] and [`SimDisk::operations`] each of these counts one: `list`,
 //! `open_read`, `open_write`, `open_page`, `create`, `make_folder`, `rename`, `remove`, `sync_folder`, `read_at`,
-//! `read_past_cache`, `written_until`, `write_at`, `write_zeros`, `allocate`, `sync` of a file or a page, and in
+//! `read_past_cache`, `written_from`, `written_until`, `write_at`, `write_zeros`, `allocate`, `sync` of a file or a page, and in
 //! `write_durably` each write (short ones are finished by another) and the flush. Locks, lengths, times, loads and stores
 //! of a page and `log_writer` do not count. Operations of a frozen disk or a dead handle are refused and not counted.
 

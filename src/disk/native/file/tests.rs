@@ -107,6 +107,39 @@ fn status_flags(file: &File) -> i32 {
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) }
 }
 
+/// On the file systems whose holes are believed; elsewhere everything counts as written.
+#[test]
+fn what_was_never_written_is_passed_over_and_what_was_is_not() {
+    let (dir, _disk, file) = new_file();
+    let magic = sys::file_system_magic(File::open(dir.path()).unwrap().as_fd()).unwrap();
+    if !file.allocate(1 << 20).unwrap() || !super::file_system::knows_its_holes(magic) {
+        assert_eq!(file.written_from(8192).unwrap(), 8192);
+        return;
+    }
+    assert_eq!(file.written_from(8192).unwrap(), 1 << 20);
+    assert_eq!(file.written_from(2 << 20).unwrap(), 2 << 20, "behind the end");
+    // Through the page cache and not yet flushed, and past it.
+    file.write_at(&[1], 200 << 10).unwrap();
+    assert_eq!(file.written_from(8192).unwrap(), 200 << 10);
+    assert_eq!(file.written_from((200 << 10) + 1).unwrap(), (200 << 10) + 1);
+    file.write_zeros(100 << 10, 4096).unwrap();
+    assert_eq!(file.written_from(8192).unwrap(), 100 << 10, "zeros that were written are no hole");
+    file.sync().unwrap();
+    assert_eq!(file.written_from(104 << 10).unwrap(), 200 << 10);
+    assert_eq!(file.written_from(204 << 10).unwrap(), 1 << 20);
+}
+
+#[test]
+fn where_holes_are_not_believed_everything_counts_as_written() {
+    let Ok(keep) = tempfile::tempdir_in("/dev/shm") else { return };
+    let disk = NativeDisk::open_write(keep.path(), false).unwrap();
+    let file = disk.create(Folder::Root, NAME).unwrap();
+    file.allocate(1 << 20).unwrap();
+    for position in [0, 5, 1 << 20, 2 << 20] {
+        assert_eq!(file.written_from(position).unwrap(), position);
+    }
+}
+
 #[test]
 fn allocated_space_is_a_hole_until_zeros_are_written() {
     let (dir, _disk, file) = new_file();

@@ -79,8 +79,13 @@ fn a_full_disk_refuses_growth_and_takes_it_when_there_is_room() {
     assert_eq!(other.len().unwrap(), 0);
     assert!(other.allocate(2 * BLOCK as u64).unwrap());
     assert_eq!(other.written_until(0).unwrap(), 0);
+    assert_eq!(other.written_from(5).unwrap(), 2 * BLOCK as u64);
     other.write_zeros(0, BLOCK as u64).unwrap();
     assert_eq!(other.written_until(5).unwrap(), BLOCK as u64);
+    assert_eq!(
+        (other.written_from(5).unwrap(), other.written_from(BLOCK as u64).unwrap()),
+        (5, 2 * BLOCK as u64)
+    );
     other.write_zeros(BLOCK as u64, BLOCK as u64).unwrap();
     assert_eq!(other.written_until(0).unwrap(), 2 * BLOCK as u64);
     file.write_at(&[1; BLOCK], 0).unwrap();
