@@ -179,5 +179,17 @@ fn giving_up_all_that_cleanup_left_leaves_a_journal_that_opens() {
         let anchored = reader.verify_against(&[anchor], &VerifyOptions::new(), &mut |_| ());
         let finding = anchored.expect("a verification").anchors[0].finding;
         assert!(matches!(finding, AnchorFinding::RolledBack { .. }), "{finding:?}");
+
+        // The same by a writer that goes on at once.
+        let directory = keep.path().join("another");
+        common::copy_journal(&written, &directory);
+        flip(&directory, 0, damage);
+        let give_up = options().recovery(RecoveryPolicy::TruncateCorrupt);
+        let mut at_once = JournalWriter::open(&directory, give_up).expect("told to give up");
+        assert_eq!(at_once.append(b"after").expect("an append"), receipt);
+        drop(at_once);
+        let writer = JournalWriter::open(&directory, options()).expect("in order");
+        let report = writer.reader().and_then(|reader| reader.verify(&VerifyOptions::new(), &mut |_| ()));
+        assert!(report.is_ok_and(|report| report.is_sound() && report.records == 1));
     }
 }
