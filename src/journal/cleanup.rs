@@ -53,7 +53,8 @@ impl JournalWriter {
     /// the segments wholly below. Without retention and without a pinned cursor nothing is removed.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when a cursor's file is damaged (nothing is removed then); [`Error::Io`].
+    /// [`Error::Corrupt`] when a cursor's file is damaged (nothing is removed then); [`Error::Io`]. Where that was a flush
+    /// that failed, the next commit is [`Error::Failed`]: the device may have lost of the journal what it said it had.
     pub fn cleanup(&mut self) -> Result<CleanupReport> {
         self.check_usable()?;
         cleanup(&*self.disk, &self.preparer, &self.reader()?, Retention::of(&self.options))
@@ -88,6 +89,15 @@ pub(super) fn after_rotation(writer: &JournalWriter) {
 }
 
 pub(super) fn cleanup(
+    disk: &dyn Disk,
+    preparer: &Preparer,
+    reader: &JournalReader,
+    retention: Retention,
+) -> Result<CleanupReport> {
+    clean_up(disk, preparer, reader, retention).inspect_err(|error| preparer.note(error))
+}
+
+fn clean_up(
     disk: &dyn Disk,
     preparer: &Preparer,
     reader: &JournalReader,

@@ -149,6 +149,8 @@ struct Jobs {
     /// Segments to remove, oldest first.
     remove: VecDeque<u64>,
     calls: VecDeque<Call>,
+    /// What leaves it open what the device holds; the first such error, for good.
+    doubt: Option<Error>,
     stop: bool,
     /// The thread is in the middle of a job.
     busy: bool,
@@ -199,13 +201,17 @@ impl Preparer {
         self.thread.is_some() && !jobs.stop
     }
 
-    /// Why nothing that was flushed meanwhile can be relied on, if so: what was prepared met an error that leaves it open
-    /// what the device holds. One that its thread has met and not told yet is told to the next commit, or to the close.
+    /// Why nothing that was flushed meanwhile can be relied on, if so: some other work on the journal met an error that
+    /// leaves it open what the device holds. One that its thread has met and not told yet is told to the next commit, or to
+    /// the close.
     pub(crate) fn failure(&self) -> Option<Error> {
-        match &self.shared.lock().next {
-            Next::Failed(PrepareError::Doubtful(error)) => Some(error.clone()),
-            _ => None,
-        }
+        self.shared.lock().doubt.clone()
+    }
+
+    /// Takes note of an error of work that the committer knows nothing of, where it is one of a flush: a device that loses
+    /// a flush says so once, to whoever asked for it, and what it lost may be a commit's bytes.
+    pub(crate) fn note(&self, error: &Error) {
+        self.shared.lock().note(error);
     }
 
     /// Has the segment prepared in the background, and zeros written in it up to file position `ahead`.
@@ -215,7 +221,7 @@ impl Preparer {
             return;
         }
         if self.by_caller {
-            jobs.next = prepare(&*self.disk, header);
+            jobs.prepared(prepare(&*self.disk, header));
         } else {
             jobs.next = Next::Wanted(header, ahead);
             self.shared.changed.notify_all();
@@ -283,7 +289,7 @@ impl Preparer {
             return Ok(());
         }
         drop(jobs);
-        remove_segments(&*self.disk, bases)
+        remove_segments(&*self.disk, bases).inspect_err(|error| self.note(error))
     }
 
     /// Has `call` run in the background, or runs it.
@@ -310,10 +316,8 @@ impl Preparer {
             jobs = self.shared.changed.wait(jobs).unwrap_or_else(PoisonError::into_inner);
         }
         jobs.ahead.clear();
-        match std::mem::take(&mut jobs.next) {
-            Next::Failed(PrepareError::Doubtful(error)) => Some(error),
-            _ => None,
-        }
+        jobs.next = Next::Nothing;
+        jobs.doubt.clone()
     }
 }
 
@@ -338,6 +342,26 @@ impl Drop for Preparer {
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").field("next", &self.lock().next).finish_non_exhaustive()
+    }
+}
+
+impl Jobs {
+    fn prepared(&mut self, next: Next) {
+        if let Next::Failed(PrepareError::Doubtful(error)) = &next {
+            self.doubt(error);
+        }
+        self.next = next;
+    }
+
+    fn note(&mut self, error: &Error) {
+        let is_of_a_flush = |operation: &str, source| operation.starts_with("sync") && !is_full(source);
+        if matches!(error, Error::Io { operation, source, .. } if is_of_a_flush(operation, source)) {
+            self.doubt(error);
+        }
+    }
+
+    fn doubt(&mut self, error: &Error) {
+        self.doubt.get_or_insert_with(|| error.clone());
     }
 }
 
@@ -367,17 +391,23 @@ fn work(disk: &dyn Disk, shared: &Shared) {
                     _ => None,
                 };
                 let mut jobs = shared.lock();
-                jobs.next = next;
+                jobs.prepared(next);
                 jobs.ahead.extend(ahead);
             }
             Job::Ahead(segment, target) => {
-                // An error stays with the segment, where the committer meets it; a full disk is met there too.
-                if segment.write_step(target).unwrap_or(false) {
-                    shared.lock().ahead.push_back((segment, target));
+                // A full disk, or a refusal, is met again by the committer.
+                match segment.write_step(target) {
+                    Ok(true) => shared.lock().ahead.push_back((segment, target)),
+                    Err(PrepareError::Doubtful(error)) => shared.lock().doubt(&error),
+                    Ok(false) | Err(_) => {}
                 }
             }
-            // What cannot be removed now is found again by the next cleanup or open.
-            Job::Remove(bases) => drop(remove_segments(disk, bases)),
+            Job::Remove(bases) => {
+                // What cannot be removed now is found again by the next cleanup or open.
+                if let Err(error) = remove_segments(disk, bases) {
+                    shared.lock().note(&error);
+                }
+            }
             Job::Call(call) => call(),
         }
         shared.lock().busy = false;
@@ -429,7 +459,7 @@ impl Drop for StoppedByPanic<'_> {
         jobs.calls.clear();
         if matches!(jobs.next, Next::Wanted(..) | Next::InWork) {
             let error = Error::Panicked { message: "the thread that prepares segments has stopped".into() };
-            jobs.next = Next::Failed(PrepareError::Doubtful(error));
+            jobs.prepared(Next::Failed(PrepareError::Doubtful(error)));
         }
         self.0.changed.notify_all();
     }

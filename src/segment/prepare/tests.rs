@@ -75,3 +75,36 @@ fn segments_that_are_removed_together_share_the_sync_of_their_directory() {
     assert!((1..=2).contains(&syncs), "{syncs} syncs");
     assert!(disk.list(Folder::Root).unwrap().is_empty());
 }
+
+/// Found by reading: only the flush that made a segment was told, not one of its zeros, nor the directory's after a removal.
+#[cfg(feature = "sim")]
+#[test]
+fn every_flush_in_the_background_that_failed_is_told_for_good() {
+    use crate::disk::sim::{Failure, SimDisk};
+    let header = SegmentHeader { id: JournalId([1; 16]), base: 0, capacity: 4 << 20, created: 0 };
+    let jobs: [fn(&Preparer, &Arc<WritableSegment>); 2] = [
+        |preparer, segment| preparer.write_ahead(segment, 3 << 20),
+        |preparer, segment| preparer.remove(vec![segment.header.base]).unwrap(),
+    ];
+    for (job, what) in jobs.iter().zip(["sync /simulated/000", "sync /simulated:"]) {
+        let (mut told, mut untold) = (0, 0);
+        for nth in 1..8 {
+            let sim = SimDisk::new(1);
+            let preparer = Preparer::new(sim.disk(), Background::Thread).unwrap();
+            let segment = Arc::new(create_segment(&*sim.disk(), header).unwrap());
+            sim.fail_operation(nth, 5, Failure::Once);
+            job(&preparer, &segment);
+            while preparer.shared.lock().busy || !preparer.shared.lock().ahead.is_empty() {
+                std::thread::yield_now();
+            }
+            let first = preparer.retire();
+            match &first {
+                Some(error) => assert!(error.to_string().starts_with(what), "{error}"),
+                None => untold += 1,
+            }
+            told += u32::from(first.is_some());
+            assert_eq!(preparer.failure().is_some(), first.is_some(), "for good");
+        }
+        assert!(told > 0 && untold > 0, "{told} {untold}");
+    }
+}
