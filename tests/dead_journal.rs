@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ringwal::{
-    AnchorFinding, CursorKind, Error, Journal, JournalReader, JournalWriter, Offset, Options, RecoveryPolicy,
-    Verdict, VerifyOptions, plan_recovery, recover_directory,
+    AnchorFinding, CursorKind, Cursors, Error, Journal, JournalReader, JournalWriter, Offset, Options,
+    RecoveryPolicy, Verdict, VerifyOptions, plan_recovery, recover_directory,
 };
 
 const HEADER_BYTES: u64 = 4096;
@@ -192,4 +192,37 @@ fn giving_up_all_that_cleanup_left_leaves_a_journal_that_opens() {
         let report = writer.reader().and_then(|reader| reader.verify(&VerifyOptions::new(), &mut |_| ()));
         assert!(report.is_ok_and(|report| report.is_sound() && report.records == 1));
     }
+}
+
+/// Found by reading: a consumer that had seen what was given up since set its cursor beyond the end, and the next opening
+/// took that for a loss.
+#[test]
+fn a_cursor_is_not_set_to_what_was_given_up_since_it_was_seen() {
+    let (keep, written) = common::journal_directory();
+    let directory = keep.path().join("copy");
+    let mut writer = JournalWriter::open(&written, options()).expect("a new journal");
+    let offsets: Vec<_> = (0..6).map(|_| writer.append(&[7; 3000]).expect("an append").offset).collect();
+    let end = writer.durable_end();
+    // The writer is gone as if it had been killed.
+    common::copy_journal(&written, &directory);
+    let cursors = Cursors::open(&directory).expect("cursors");
+    cursors.set("before", end, CursorKind::Advisory).expect("the durable end");
+    cursors.remove("before").expect("a cursor");
+    flip(&directory, 0, HEADER_BYTES + offsets[2].get() + 100);
+    let give_up = options().recovery(RecoveryPolicy::TruncateCorrupt);
+    let mut writer = JournalWriter::open(&directory, give_up).expect("told to give up");
+    let after = writer.append(b"after").expect("an append");
+    let refused = cursors.set("reader", end, CursorKind::Pinned);
+    assert!(
+        matches!(refused, Err(Error::NotYetDurable { durable_end, .. }) if durable_end < end),
+        "{refused:?}"
+    );
+    cursors.set("reader", after.offset, CursorKind::Pinned).expect("a record that is there");
+    drop(writer);
+    let refused = cursors.set("reader", end, CursorKind::Pinned);
+    assert!(
+        matches!(refused, Err(Error::NotYetDurable { durable_end, .. }) if durable_end < end),
+        "{refused:?}"
+    );
+    JournalWriter::open(&directory, options()).expect("nothing tells of a loss");
 }

@@ -103,10 +103,19 @@ impl Cursors {
     pub fn set(&self, name: &str, offset: Offset, kind: CursorKind) -> Result<()> {
         check_name(name)?;
         let disk = self.writable()?;
+        let durable = self.reader.durable();
+        let is_published = durable.is_published(offset.get());
+        if !is_published {
+            // What was durable when this handle saw it may have been given up as damaged since.
+            let durable_end = Offset::new(durable.end_now(&*self.disk)?);
+            if offset > durable_end && durable.refusal().is_none() {
+                return Err(Error::NotYetDurable { offset, durable_end });
+            }
+        }
         self.reader.check_boundary(offset)?;
-        if !self.reader.durable().is_published(offset.get()) {
+        if !is_published {
             // A killed writer may have left what only the cache holds; a cursor that outlived it would tell of a loss.
-            sync_written(&*self.disk)?;
+            sync_written(&*self.disk, offset.get())?;
         }
         let _lock = lock_folder(&**disk)?;
         // Once more under the lock: cleanup may have raised the floor in between.
@@ -191,9 +200,12 @@ fn read_one(disk: &dyn ReadDisk, reader: &JournalReader, name: &str) -> Result<O
     Ok(Some(Cursor { name: name.to_owned(), offset: Offset::new(state.offset), kind }))
 }
 
-/// Makes durable whatever the last writer wrote.
-fn sync_written(disk: &dyn ReadDisk) -> Result<()> {
-    for base in list_bases(disk)?.into_iter().rev().take(WRITTEN_MAX) {
+/// Makes durable whatever the last writer wrote, `end` included.
+fn sync_written(disk: &dyn ReadDisk, end: u64) -> Result<()> {
+    let bases = list_bases(disk)?;
+    let written = bases.iter().rposition(|base| *base < end).unwrap_or(0);
+    let first = written.min(bases.len().saturating_sub(WRITTEN_MAX));
+    for base in bases.into_iter().skip(first) {
         let name = file_name::segment(base);
         let path = disk.path(Folder::Root, &name);
         let file = disk.open_read(Folder::Root, &name).map_err(|error| open_error(path.clone(), error))?;

@@ -25,8 +25,17 @@ pub(super) struct DurableEnd {
     watermark: RwLock<Option<Arc<Watermark>>>,
     /// The writer is in this process, and the watermark is its own.
     in_process: bool,
-    /// What told the last dead journal that was examined from others, and why it could not be opened for writing.
-    examined: Mutex<Option<(DeadJournal, Option<Error>)>>,
+    examined: Mutex<Option<Examined>>,
+}
+
+/// The last dead journal that was examined.
+#[derive(Debug)]
+struct Examined {
+    /// What tells it from others.
+    dead: DeadJournal,
+    end: u64,
+    /// Why it could not be opened for writing.
+    refusal: Option<Error>,
 }
 
 /// A journal without a writer stays as it is until one has opened it, which writes `LOCK`.
@@ -82,10 +91,19 @@ impl DurableEnd {
         self.examine_dead(disk)
     }
 
+    /// Where the journal ends as it is now, which is before the highest end seen where damage was given up since.
+    pub(super) fn end_now(&self, disk: &dyn ReadDisk) -> Result<u64> {
+        let seen = self.refresh(disk)?;
+        if let Some(examined) = &*self.lock_examined() {
+            return Ok(examined.end);
+        }
+        Ok(self.watermark().and_then(|watermark| watermark.durable_end()).unwrap_or(seen))
+    }
+
     /// Without a living writer, as far as [`refresh`](Self::refresh) has seen: why the journal does not end at the durable
     /// end. What stands behind it is damaged, or the device does not give it.
     pub(super) fn refusal(&self) -> Option<Error> {
-        self.lock_examined().as_ref().and_then(|(_, refusal)| refusal.clone())
+        self.lock_examined().as_ref().and_then(|examined| examined.refusal.clone())
     }
 
     fn forget_dead(&self) {
@@ -94,7 +112,7 @@ impl DurableEnd {
         }
     }
 
-    fn lock_examined(&self) -> MutexGuard<'_, Option<(DeadJournal, Option<Error>)>> {
+    fn lock_examined(&self) -> MutexGuard<'_, Option<Examined>> {
         self.examined.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -115,7 +133,7 @@ impl DurableEnd {
         loop {
             let mark = self.watermark().and_then(|watermark| watermark.read());
             let dead = DeadJournal { mark, opened: last_opened(disk) };
-            if examined.as_ref().is_some_and(|(known, _)| *known == dead) {
+            if examined.as_ref().is_some_and(|examined| examined.dead == dead) {
                 return Ok(self.seen());
             }
             let found = examine(disk, RecoveryPolicy::TolerateTornTail, 0);
@@ -128,8 +146,9 @@ impl DurableEnd {
             // It may also have gone again; what was seen then is of two times.
             if last_opened(disk) == dead.opened {
                 let found = found?;
-                self.seen.fetch_max(found.report.end.get(), Ordering::Relaxed);
-                *examined = Some((dead, found.refusal));
+                let (end, refusal) = (found.report.end.get(), found.refusal);
+                self.seen.fetch_max(end, Ordering::Relaxed);
+                *examined = Some(Examined { dead, end, refusal });
                 return Ok(self.seen());
             }
         }

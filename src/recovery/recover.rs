@@ -181,7 +181,13 @@ pub(crate) fn recover(disk: &dyn Disk, options: &RecoverOptions) -> Result<Recov
         }
     }
     files.settle()?;
-    let seen = observe(disk, options.known_durable_below, options.policy == RecoveryPolicy::TruncateCorrupt)?;
+    let past_faults = options.policy == RecoveryPolicy::TruncateCorrupt;
+    let mut seen = observe(disk, options.known_durable_below, past_faults)?;
+    // What was given up may have left more empty segments behind the one that is written than a writer makes.
+    while files.get_from(seen.tail.segment.header.base)? {
+        files.settle()?;
+        seen = observe(disk, options.known_durable_below, past_faults)?;
+    }
     let verdict = judge(&seen, options.policy)?;
     restore_length(&seen, &mut files)?;
     let is_in_order = verdict == Verdict::Clean;
@@ -321,6 +327,17 @@ impl Writable<'_> {
         }
         self.open.insert(base, file.clone());
         Ok(file)
+    }
+
+    /// Opens and locks what is not yet open from the segment at `base` on. Whether there was anything.
+    fn get_from(&mut self, base: u64) -> Result<bool> {
+        let bases = list_bases(self.disk)?.into_iter().filter(|later| *later >= base);
+        let missing: Vec<u64> = bases.filter(|base| !self.open.contains_key(base)).collect();
+        if cfg!(ringwal_zoo = "lock_on_the_lock_file_only") {
+            return Ok(false);
+        }
+        missing.iter().try_for_each(|base| self.get(*base).map(drop))?;
+        Ok(!missing.is_empty())
     }
 
     /// Syncs the directory and the files that are open.
