@@ -12,9 +12,10 @@
 //!
 //! Who stores to a mapping when the file system has no room for it is ended by SIGBUS. ext4 and tmpfs need none for a block that was
 //! written before; those that write every block to a new place, or may come to share it with a copy (btrfs, XFS), do. Only on the
-//! former is the page stored to; on all others it is written by system calls, which answer with an error. Someone who truncates
-//! the file still ends whoever looks: only the journal's owner may write to it, and it must have been written in full before it
-//! is mapped.
+//! former is the page stored to; on all others it is written by system calls, which answer with an error. A file whose block the
+//! device cannot give is not mapped. Someone who truncates the file still ends whoever looks, and so does a device that loses the
+//! block later, once memory ran short and the page was dropped: only the journal's owner may write to it, and it must have been
+//! written in full before it is mapped.
 
 #![expect(unsafe_code, reason = "atomics in mapped memory")]
 
@@ -43,6 +44,15 @@ fn takes_stores(file: &File) -> bool {
     const EXT4: u32 = 0xef53;
     const TMPFS: u32 = 0x0102_1994;
     matches!(sys::file_system_magic(file.as_fd()), Ok(EXT4 | TMPFS))
+}
+
+/// A read that failed, with what to do about it.
+fn unreadable(error: &io::Error) -> io::Error {
+    let sentence = format!(
+        "the first block cannot be read ({error}); restore the file from a backup, or move it out of the directory: \
+         it is made anew, and a loss that only this file knew of is not seen"
+    );
+    io::Error::new(error.kind(), sentence)
 }
 
 fn held(file: &Mutex<File>) -> MutexGuard<'_, File> {
@@ -83,6 +93,8 @@ impl NativePage {
             let sentence = format!("has {bytes} bytes, less than the {BLOCK_BYTES} of a shared page");
             return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
         }
+        // A page that cannot be had when it is touched ends the process by a signal; a read answers, and leaves the page at hand.
+        file.read_exact_at(&mut [0; BLOCK_BYTES], 0).map_err(|error| unreadable(&error))?;
         let mapping = Mapping::new(file, BLOCK_BYTES, matches!(changes, Changes::ByStore))?;
         Ok(Self { mapping, changes })
     }
