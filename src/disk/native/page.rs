@@ -55,8 +55,8 @@ fn unreadable(error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), sentence)
 }
 
-fn held(file: &Mutex<File>) -> MutexGuard<'_, File> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
+fn held(lock: &Mutex<()>) -> MutexGuard<'_, ()> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A mapped page.
@@ -72,8 +72,19 @@ enum Changes {
     Never,
     /// In the mapping.
     ByStore,
-    /// By writing to the file; the mapping is for reading. The lock is for counting.
-    ByCall(Mutex<File>),
+    /// By writing to the file; the mapping is for reading.
+    ByCall {
+        file: File,
+        /// For counting alone: a forked child may find it held for ever by a thread that it does not have. It may wait, but
+        /// not announce.
+        counting: Mutex<()>,
+    },
+}
+
+impl Changes {
+    fn by_call(file: &File) -> io::Result<Self> {
+        Ok(Self::ByCall { file: file.try_clone()?, counting: Mutex::new(()) })
+    }
 }
 
 impl NativePage {
@@ -82,7 +93,7 @@ impl NativePage {
         let changes = match writable {
             false => Changes::Never,
             true if takes_stores(file) => Changes::ByStore,
-            true => Changes::ByCall(Mutex::new(file.try_clone()?)),
+            true => Changes::by_call(file)?,
         };
         Self::map_to(file, changes)
     }
@@ -164,7 +175,7 @@ impl SharedPage for NativePage {
                     self.word(word).store(*value, Ordering::Release);
                 }
             }
-            Changes::ByCall(file) => {
+            Changes::ByCall { file, .. } => {
                 let mut bytes = [0; BLOCK_BYTES];
                 let (words, _) = bytes.as_chunks_mut();
                 for (word, value) in words.iter_mut().zip(values) {
@@ -172,7 +183,7 @@ impl SharedPage for NativePage {
                 }
                 let bytes = bytes.get(..values.len() * 8).unwrap_or_default();
                 // Whoever looks sees an older page when there is no room.
-                let _ = held(file).write_all_at(bytes, first as u64 * 8);
+                let _ = file.write_all_at(bytes, first as u64 * 8);
             }
         }
     }
@@ -194,7 +205,10 @@ impl SharedPage for NativePage {
                 // Any value but zero is a mark: the file may hold anything.
                 self.half_word(MARK).swap(0, Ordering::SeqCst) != 0
             }
-            Changes::ByCall(file) => self.count_by_call(&held(file)),
+            Changes::ByCall { file, counting } => {
+                let _held = held(counting);
+                self.count_by_call(file)
+            }
         };
         if is_awaited {
             futex_wake_all(counter, Sharing::Machine);
@@ -208,7 +222,7 @@ impl SharedPage for NativePage {
                 self.half_word(MARK).store(1, Ordering::SeqCst);
                 true
             }
-            Changes::ByCall(file) => self.mark_by_call(&held(file), 1),
+            Changes::ByCall { file, .. } => self.mark_by_call(file, 1),
         };
         if !is_marked {
             return self.poll(seen, patience);
@@ -232,7 +246,7 @@ mod tests {
     const HOW: [bool; 2] = [false, true];
 
     fn changes(file: &File, by_call: bool) -> Changes {
-        if by_call { Changes::ByCall(Mutex::new(file.try_clone().unwrap())) } else { Changes::ByStore }
+        if by_call { Changes::by_call(file).unwrap() } else { Changes::ByStore }
     }
 
     /// The same page mapped twice, as two processes would.
@@ -324,6 +338,22 @@ mod tests {
             waiter.wait(waiter.announcements(), Duration::from_millis(5));
             assert!(start.elapsed() < Duration::from_secs(5));
         }
+    }
+
+    /// Found by reading: in a child that was forked during an announcement, a reader that it had from its parent waited for ever.
+    #[test]
+    fn who_waits_needs_no_lock_that_a_fork_may_have_left_held() {
+        let (page, _) = two_mappings(true, true);
+        let page = std::sync::Arc::new(page);
+        let Changes::ByCall { counting, .. } = &page.changes else { panic!("a page of another kind") };
+        let _announcing = held(counting);
+        let (done, is_done) = std::sync::mpsc::channel();
+        let waiter = page.clone();
+        thread::spawn(move || {
+            waiter.wait(waiter.announcements(), Duration::from_millis(5));
+            let _ = done.send(());
+        });
+        is_done.recv_timeout(Duration::from_secs(20)).expect("a wait that ends");
     }
 
     #[test]
