@@ -173,3 +173,27 @@ fn a_watermark_that_cannot_be_read_is_an_error_and_no_signal() {
     let writer = JournalWriter::open(&journal, workload::options()).expect("a sound journal");
     assert_eq!(writer.reader().expect("a reader").read(offset).expect("the record").payload, b"kept");
 }
+
+/// Found by reading: a directory whose maker was killed before it had synced the directory above went in a power cut, with all
+/// that was acknowledged in it later.
+#[test]
+fn a_directory_that_somebody_else_made_is_durable_before_anything_in_it() {
+    if strict_fs::skip("a_directory_that_somebody_else_made_is_durable_before_anything_in_it") {
+        return;
+    }
+    let mut random = fastrand::Rng::with_seed(common::seed());
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mounted = Mounted::new(directory.path(), Faults::default()).expect("a mount");
+    let journal = directory.path().join("journal");
+    strict_fs::model::make_directory(&journal);
+    let mut writer = JournalWriter::open(&journal, workload::options()).expect("a new journal");
+    let offset = writer.append(b"acknowledged").expect("an append").offset;
+    let model = mounted.shared.lock().model.clone();
+    for _ in 0..10 {
+        let (_keep, left) = common::fast_journal_directory();
+        strict_fs::model::make_directory(&left);
+        model.leave(&mut random, &left);
+        let reader = JournalReader::open(left.join("journal")).expect("the journal");
+        assert_eq!(reader.read(offset).expect("the record").payload, b"acknowledged");
+    }
+}
