@@ -22,7 +22,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -39,11 +39,13 @@ const MARK: usize = COUNTER + 4;
 const POLL_FIRST: Duration = Duration::from_micros(200);
 const POLL_MAX: Duration = Duration::from_millis(20);
 
-/// Whether the file system needs no room for a store to a block that was written before.
+/// Whether the file system needs no room for a store to a page that was written before. It needs some for a page of several
+/// blocks: one of them may be a hole, as a copy makes it of zeros.
 fn takes_stores(file: &File) -> bool {
     const EXT4: u32 = 0xef53;
     const TMPFS: u32 = 0x0102_1994;
-    matches!(sys::file_system_magic(file.as_fd()), Ok(EXT4 | TMPFS))
+    let is_one_block = file.metadata().is_ok_and(|status| status.blksize() >= BLOCK_BYTES as u64);
+    is_one_block && matches!(sys::file_system_magic(file.as_fd()), Ok(EXT4 | TMPFS))
 }
 
 /// A read that failed, with what to do about it.
