@@ -269,6 +269,34 @@ fn a_full_file_system_that_writes_elsewhere_is_an_error_and_no_signal() {
     drop((follow, reader));
 }
 
+/// Found by reading: a watermark with holes, as some copies make them of zeros, ended whoever stored to it by a signal once the
+/// file system was full.
+#[test]
+fn a_full_file_system_of_small_blocks_is_no_signal_where_the_watermark_has_holes() {
+    const TEST: &str = "a_full_file_system_of_small_blocks_is_no_signal_where_the_watermark_has_holes";
+    if let Some(journal) = common::child_argument() {
+        let mut writer = JournalWriter::open(&journal, workload::options()).expect("a sound journal");
+        writer.append(b"in the space that it has").expect("an append");
+        return;
+    }
+    if strict_fs::block::skip(TEST, FileSystem::Ext4Of1024) {
+        return;
+    }
+    let recorded = Recorded::new(FileSystem::Ext4Of1024).expect("a recorded device");
+    let journal = recorded.volume.journal();
+    let mut writer = JournalWriter::open(&journal, workload::options()).expect("a new journal");
+    writer.append(b"before").expect("an append");
+    writer.close().expect("a close");
+    let (watermark, copy) = (journal.join("watermark"), journal.join("copy"));
+    let copied = std::process::Command::new("cp").arg("--sparse=always").arg(&watermark).arg(&copy).status();
+    assert!(copied.expect("cp").success());
+    std::fs::rename(copy, &watermark).expect("a rename");
+    std::fs::File::open(&watermark).and_then(|file| file.sync_all()).expect("a flush");
+    fill_up(&journal.with_file_name("ballast"));
+    let ended = common::child(TEST, &journal).wait().expect("our child");
+    assert!(ended.success(), "{ended}");
+}
+
 /// Writes until the file system has no room for another block.
 fn fill_up(path: &std::path::Path) {
     use std::io::Write;

@@ -394,3 +394,24 @@ fn a_full_queue_gives_the_payload_back() {
         ticket.wait().expect("what was taken is durable");
     }
 }
+
+/// Found by reading: after a close whose watermark could not be flushed, appends were told of that, and not that the journal was
+/// closed.
+#[test]
+fn what_comes_after_a_close_is_told_of_the_close_although_the_watermark_was_not_flushed() {
+    let mut unflushed = 0;
+    // Which operation it is depends on what the background has done by then.
+    for nth in (1..40).cycle().take(400) {
+        let disk = SimDisk::new(1);
+        let journal = Journal::open_simulated(&disk, options()).expect("a new journal");
+        journal.append(b"kept").expect("an append");
+        disk.fail_operation(nth, libc::EIO, Failure::Once);
+        let closed = journal.close();
+        if matches!(closed, Err(Error::Io { .. })) {
+            unflushed += 1;
+            let late = journal.append(b"late");
+            assert!(matches!(late, Err(Error::Closed)), "{late:?}");
+        }
+    }
+    assert!(unflushed > 0, "no flush of the watermark failed");
+}

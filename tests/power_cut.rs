@@ -14,6 +14,8 @@ mod workload;
 
 use std::time::Duration;
 
+use ringwal::{Error, JournalReader, JournalWriter};
+
 use strict_fs::model::Model;
 use strict_fs::{Faults, Mounted};
 use workload::Acknowledged;
@@ -134,4 +136,64 @@ fn after_a_write_or_sync_that_failed_nothing_is_acknowledged_or_served_from_the_
         "{wanted} failures, {reopened} reopened with the cache of before; {acknowledgements} acknowledgements"
     );
     assert!(reopened > wanted / 4 && acknowledgements > 100);
+}
+
+/// Found by reading: whoever mapped a watermark whose block the device cannot give was ended by a signal.
+#[test]
+fn a_watermark_that_cannot_be_read_is_an_error_and_no_signal() {
+    const TEST: &str = "a_watermark_that_cannot_be_read_is_an_error_and_no_signal";
+    if let Some(journal) = common::child_argument() {
+        let outcomes = [
+            JournalWriter::open(&journal, workload::options()).map(drop),
+            JournalReader::open(&journal).map(drop),
+            ringwal::plan_recovery(&journal, ringwal::RecoveryPolicy::TolerateTornTail).map(drop),
+        ];
+        for outcome in outcomes {
+            let error = outcome.expect_err("a watermark that cannot be read");
+            assert!(matches!(&error, Error::Io { path, .. } if path.ends_with("watermark")), "{error}");
+            assert!(error.to_string().contains("move it out of the directory"), "{error}");
+        }
+        return;
+    }
+    if strict_fs::skip(TEST) {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mounted = Mounted::new(directory.path(), Faults::default()).expect("a mount");
+    let journal = directory.path().join("journal");
+    let mut writer = JournalWriter::open(&journal, workload::options()).expect("a new journal");
+    let offset = writer.append(b"kept").expect("an append").offset;
+    writer.close().expect("a close");
+    mounted.shared.lock().faults.unreadable = Some("watermark");
+    let ended = common::child(TEST, &journal).wait().expect("our child");
+    assert!(ended.success(), "{ended}");
+    // As the error advises.
+    std::fs::remove_file(journal.join("watermark")).expect("the watermark");
+    mounted.shared.lock().faults.unreadable = None;
+    let writer = JournalWriter::open(&journal, workload::options()).expect("a sound journal");
+    assert_eq!(writer.reader().expect("a reader").read(offset).expect("the record").payload, b"kept");
+}
+
+/// Found by reading: a directory whose maker was killed before it had synced the directory above went in a power cut, with all
+/// that was acknowledged in it later.
+#[test]
+fn a_directory_that_somebody_else_made_is_durable_before_anything_in_it() {
+    if strict_fs::skip("a_directory_that_somebody_else_made_is_durable_before_anything_in_it") {
+        return;
+    }
+    let mut random = fastrand::Rng::with_seed(common::seed());
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mounted = Mounted::new(directory.path(), Faults::default()).expect("a mount");
+    let journal = directory.path().join("journal");
+    strict_fs::model::make_directory(&journal);
+    let mut writer = JournalWriter::open(&journal, workload::options()).expect("a new journal");
+    let offset = writer.append(b"acknowledged").expect("an append").offset;
+    let model = mounted.shared.lock().model.clone();
+    for _ in 0..10 {
+        let (_keep, left) = common::fast_journal_directory();
+        strict_fs::model::make_directory(&left);
+        model.leave(&mut random, &left);
+        let reader = JournalReader::open(left.join("journal")).expect("the journal");
+        assert_eq!(reader.read(offset).expect("the record").payload, b"acknowledged");
+    }
 }

@@ -121,6 +121,9 @@ pub(crate) trait Disk: ReadDisk {
     /// Makes names created, changed and removed in the folder durable.
     fn sync_folder(&self, folder: Folder) -> io::Result<()>;
 
+    /// Makes the directory's own name durable, whoever made the directory.
+    fn sync_name(&self) -> io::Result<()>;
+
     /// Waits, at most `patience`, for the lock of the folder that keeps other processes and threads out of the same
     /// section. `TimedOut` when it could not be had. Released when the guard is dropped.
     fn lock_folder(&self, folder: Folder, patience: Duration) -> io::Result<Box<dyn FolderLock>>;

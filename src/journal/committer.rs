@@ -268,7 +268,10 @@ impl Committer {
                 Err(error) => promise.refuse(error.clone()),
             }
         }
-        if let Err(error) = closed {
+        // One that is closed has not failed, whatever became of the watermark.
+        if let Err(error) = closed
+            && error.is_failed()
+        {
             self.gathering.intake.rounds.note_failure(&error);
         }
     }

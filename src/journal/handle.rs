@@ -141,7 +141,8 @@ impl Journal {
     /// Appends a record and waits until it is durable. Records of one thread keep their order.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::DiskFull`], [`Error::Closed`]: the record will never appear.
+    /// [`Error::TooLarge`], [`Error::DiskFull`], [`Error::Io`] (the next segment could not be made, as when there are no
+    /// descriptors left), [`Error::Closed`]: the record will never appear.
     /// [`Error::Failed`]: whether it is durable is not known; reopen the journal. [`Error::Forked`].
     pub fn append(&self, payload: &[u8]) -> Result<Receipt> {
         self.check_fork()?;
@@ -376,7 +377,8 @@ impl Journal {
     /// is in order. Appends of other threads that come too late get [`Error::Closed`]. Closing again does nothing.
     ///
     /// # Errors
-    /// [`Error::Failed`] when the journal had failed or fails now; [`Error::Forked`].
+    /// [`Error::Failed`] when the journal had failed or fails now; [`Error::Io`] when all is written, but the watermark could
+    /// not be flushed; [`Error::Forked`]. Everything acknowledged is durable either way.
     pub fn close(&self) -> Result<()> {
         self.check_fork()?;
         let outcome = self.ask(|promise| Request::Close { promise });

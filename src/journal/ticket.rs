@@ -28,7 +28,8 @@ impl Ticket {
     /// Waits until the record is durable.
     ///
     /// # Errors
-    /// [`Error::DiskFull`]: the record will never appear. [`Error::Failed`]: whether it is durable is not known.
+    /// [`Error::DiskFull`] and [`Error::Io`]: the record will never appear. [`Error::Failed`]: whether it is durable is not
+    /// known.
     /// [`Error::Closed`]: it will never appear. [`Error::Forked`]: this process is a fork of the one that submitted the
     /// record, and the answer had not come before.
     pub fn wait(self) -> Result<Receipt> {

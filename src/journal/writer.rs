@@ -85,8 +85,9 @@ impl JournalWriter {
     /// Appends a record; it is durable when this returns.
     ///
     /// # Errors
-    /// [`Error::TooLarge`] and [`Error::DiskFull`]: the record will never appear, the journal works. [`Error::Failed`]:
-    /// whether the record is durable is not known; reopen. [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::TooLarge`], [`Error::DiskFull`] and [`Error::Io`] (the next segment could not be made, as when there are no
+    /// descriptors left): the record will never appear, the journal works. [`Error::Failed`]: whether the record is durable is
+    /// not known; reopen. [`Error::Closed`], [`Error::Forked`].
     pub fn append(&mut self, payload: &[u8]) -> Result<Receipt> {
         let mut receipts = self.append_batch(&[payload])?;
         Ok(receipts.pop().expect("a receipt for each record"))
@@ -197,7 +198,7 @@ impl JournalWriter {
 
     /// Vouches for the last record: writes an empty commit, from which recovery can tell that what stands before it was
     /// durable. For when nothing will be appended for a while; `Journal` does it by itself. Does nothing when the last
-    /// commit is vouched for already.
+    /// commit is vouched for already, or when a new segment would be needed and cannot be made.
     ///
     /// # Errors
     /// [`Error::Failed`], [`Error::Closed`], [`Error::Forked`].
@@ -207,11 +208,9 @@ impl JournalWriter {
     }
 
     fn write_empty(&mut self, clean: bool) -> Result<()> {
-        match self.write_empty_surely(clean) {
-            // Without room there is no such proof; nothing that was acknowledged depends on it.
-            Err(Error::DiskFull { .. }) => Ok(()),
-            outcome => outcome,
-        }
+        let outcome = self.write_empty_surely(clean);
+        // Where it could not be begun (no room, no descriptor) there is no such proof; nothing that was acknowledged depends on it.
+        if self.failed.is_some() { outcome } else { Ok(()) }
     }
 
     fn write_empty_surely(&mut self, clean: bool) -> Result<()> {
@@ -386,7 +385,8 @@ impl JournalWriter {
     /// look for the end.
     ///
     /// # Errors
-    /// [`Error::Failed`] when the journal had failed or fails now. Everything acknowledged is durable either way.
+    /// [`Error::Failed`] when the journal had failed or fails now; [`Error::Io`] when all is written, but the watermark could
+    /// not be flushed. Everything acknowledged is durable either way.
     pub fn close(mut self) -> Result<()> {
         self.close_in_place()
     }

@@ -164,6 +164,8 @@ fn create(disk: &dyn Disk, options: &Options) -> Result<Recovered> {
         return Err(Error::NotAJournal { directory });
     }
     refuse_orphans(disk)?;
+    // Whoever made the directory may have been killed before its name was durable.
+    disk.sync_name().map_err(|source| Error::io("sync the parent of", &directory, source))?;
     let id = JournalId(disk.new_identity());
     let now = disk.now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     let created = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);

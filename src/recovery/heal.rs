@@ -6,9 +6,10 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::observe::{Dirty, Observation};
-use crate::disk::{BLOCK_BYTES, Disk, Folder, WriteFile, block_ceiling};
+use crate::disk::{BLOCK_BYTES, Disk, Folder, FolderLock, WriteFile, block_ceiling};
 use crate::error::{Error, Result};
 use crate::format::commit::CommitRecord;
 use crate::format::file_name::{self, FLOOR, UNFINISHED, WATERMARK};
@@ -99,8 +100,14 @@ fn give_up_beyond(disk: &dyn Disk, seen: &Observation, kept_end: u64) -> Result<
         let watermark = Watermark::create(disk, id, mark)?;
         watermark.sync().map_err(|source| Error::io("sync", disk.path(Folder::Root, WATERMARK), source))?;
     }
+    // Consumers, and a cleanup that its writer did not wait for, change the same files under this lock.
+    let _lock = lock_cursors(disk)?;
     for (name, _) in &seen.cursors_beyond {
         let Some(cursor) = state::read(disk, Folder::Cursors, name)? else { continue };
+        if cursor.offset <= kept_end {
+            // Set anew since it was looked at.
+            continue;
+        }
         state::write(disk, Folder::Cursors, name, &StateFile { offset: kept_end, ..cursor })?;
     }
     if seen.floor > kept_end {
@@ -108,6 +115,17 @@ fn give_up_beyond(disk: &dyn Disk, seen: &Observation, kept_end: u64) -> Result<
         state::write(disk, Folder::Root, FLOOR, &floor)?;
     }
     Ok(())
+}
+
+/// Keeps consumers from setting cursors, and cleanups out. `None` where there is no folder: nobody is there to be kept out.
+fn lock_cursors(disk: &dyn Disk) -> Result<Option<Box<dyn FolderLock>>> {
+    // Setting a cursor takes milliseconds; cleanup holds the folder no longer than that.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    match disk.lock_folder(Folder::Cursors, PATIENCE) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(Error::io("lock", disk.path(Folder::Cursors, ""), source)),
+    }
 }
 
 /// Moves the segments behind a fault to `cut/`, newest first, so that a crash in between leaves no new gap.
@@ -212,10 +230,35 @@ fn sync(file: &dyn WriteFile, segment: &SegmentFile) -> Result<()> {
 #[cfg(test)]
 #[cfg(feature = "sim")]
 mod tests {
+    use super::super::observe::{observe, tests::journal};
     use super::*;
     use crate::disk::sim::SimDisk;
     use crate::format::segment_header::SegmentHeader;
     use crate::position::JournalId;
+
+    /// Found by reading: giving up wrote cursors without the lock under which their consumers set them.
+    #[test]
+    fn a_cursor_is_taken_back_only_when_nobody_sets_it_and_only_as_far_as_it_stands() {
+        let (_control, disk, segments) = journal(0);
+        disk.make_folder(Folder::Cursors).unwrap();
+        let at = |offset| {
+            let id = segments.journal_id();
+            StateFile { kind: StateKind::PinnedCursor, id, offset }
+        };
+        let stands_at =
+            || state::read(&*disk.clone().reader(), Folder::Cursors, "reader").unwrap().unwrap().offset;
+        state::write(&*disk, Folder::Cursors, "reader", &at(105)).unwrap();
+        let seen = observe(&*disk.clone().reader(), 0, false).unwrap();
+        let lock = disk.lock_folder(Folder::Cursors, Duration::ZERO).unwrap();
+        assert!(matches!(give_up_beyond(&*disk, &seen, 104), Err(Error::Io { .. })));
+        assert_eq!(stands_at(), 105);
+        drop(lock);
+        give_up_beyond(&*disk, &seen, 104).unwrap();
+        assert_eq!(stands_at(), 104);
+        state::write(&*disk, Folder::Cursors, "reader", &at(50)).unwrap();
+        give_up_beyond(&*disk, &seen, 104).unwrap();
+        assert_eq!(stands_at(), 50);
+    }
 
     #[test]
     fn zeros_go_from_the_cut_to_the_end_of_its_last_block_and_no_farther() {

@@ -6,6 +6,7 @@
 //! meaning.
 
 mod heal;
+mod leftovers;
 pub(crate) mod lock;
 mod observe;
 mod plan;

@@ -254,8 +254,14 @@ fn cursors_beyond(disk: &dyn ReadDisk, segments: &SegmentManager, bad: u64) -> R
     let mut beyond = Vec::new();
     for entry in entries {
         let Some(name) = entry.name.to_str().filter(|name| file_name::is_cursor_name(name)) else { continue };
-        // A damaged cursor is its consumer's and cleanup's error; it says nothing about the log.
-        let Ok(Some(cursor)) = state::read(disk, Folder::Cursors, name) else { continue };
+        let cursor = match state::read(disk, Folder::Cursors, name) {
+            Ok(Some(cursor)) => cursor,
+            // Nobody knows what it would say.
+            Err(error @ Error::Io { .. }) => return Err(error),
+            // One that has gone since the folder was listed is none. A damaged one is its consumer's and cleanup's error; it
+            // says nothing about the log.
+            Ok(None) | Err(_) => continue,
+        };
         let is_cursor = cursor.kind != StateKind::Floor && cursor.id == segments.journal_id();
         if is_cursor && cursor.offset > bad {
             beyond.push((name.to_owned(), cursor.offset));
@@ -267,7 +273,7 @@ fn cursors_beyond(disk: &dyn ReadDisk, segments: &SegmentManager, bad: u64) -> R
 
 #[cfg(test)]
 #[cfg(feature = "sim")]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -279,7 +285,7 @@ mod tests {
     const ID: JournalId = JournalId([4; 16]);
 
     /// A journal of one segment, which begins at `base`.
-    fn journal(base: u64) -> (SimDisk, Arc<dyn Disk>, SegmentManager) {
+    pub(in crate::recovery) fn journal(base: u64) -> (SimDisk, Arc<dyn Disk>, SegmentManager) {
         let header = SegmentHeader { id: ID, base, capacity: 60 << 10, created: 0 };
         let control = SimDisk::new(1);
         let disk = control.disk();
@@ -327,5 +333,35 @@ mod tests {
         assert_eq!(beyond, [("advisory".to_owned(), 105), ("own".to_owned(), 105)]);
         control.fail_operation(1, 5, Failure::Once);
         assert!(matches!(cursors_beyond(&*reader, &segments, 104), Err(Error::Io { .. })));
+    }
+
+    /// Found by reading: a cursor whose file could not be read counted as none, and a loss that it would have proved passed for
+    /// a crash.
+    #[test]
+    fn a_cursor_that_cannot_be_read_is_no_missing_evidence() {
+        const ENOENT: i32 = 2;
+        const EIO: i32 = 5;
+        const EACCES: i32 = 13;
+        const EMFILE: i32 = 24;
+        let (control, disk, segments) = journal(0);
+        disk.make_folder(Folder::Cursors).unwrap();
+        let cursor = StateFile { kind: StateKind::PinnedCursor, id: ID, offset: 105 };
+        state::write(&*disk, Folder::Cursors, "reader", &cursor).unwrap();
+        let reader = disk.reader();
+        let mut refusals = 0;
+        for errno in [EIO, EACCES, EMFILE] {
+            let before = control.operations();
+            assert_eq!(cursors_beyond(&*reader, &segments, 104).unwrap(), [("reader".to_owned(), 105)]);
+            for nth in 1..=control.operations() - before {
+                control.fail_operation(nth, errno, Failure::Once);
+                let seen = cursors_beyond(&*reader, &segments, 104);
+                assert!(matches!(seen, Err(Error::Io { .. })), "operation {nth}: {seen:?}");
+                refusals += 1;
+            }
+        }
+        assert!(refusals >= 6, "only {refusals} operations failed");
+        // Removed by its consumer since the folder was listed.
+        control.fail_operation(2, ENOENT, Failure::Once);
+        assert_eq!(cursors_beyond(&*reader, &segments, 104).unwrap(), []);
     }
 }

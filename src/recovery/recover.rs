@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::heal::{Cut, heal, new_beginning};
+use super::leftovers::remove_leftovers;
 use super::lock::{WriterLock, last_opened, wait_for_lock, writer_lives};
 use super::observe::{Observation, observe};
 use super::plan::{AtEnd, Decision, RecoveryPolicy, decide};
@@ -15,14 +16,13 @@ use crate::disk::native::NativeDisk;
 use crate::disk::{Disk, Folder, ReadDisk, WriteFile, block_ceiling};
 use crate::error::{Error, Result};
 use crate::format::commit::Chain;
-use crate::format::file_name::{self, UNFINISHED};
+use crate::format::file_name;
 use crate::format::scan::{Expected, Scan};
 use crate::format::segment_header::SegmentHeader;
 use crate::position::Offset;
 use crate::segment::active::WritableSegment;
 use crate::segment::files::open_error;
 use crate::segment::manager::{WRITTEN_MAX, list_bases};
-use crate::segment::prepare::remove_segments;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
 /// How to recover.
@@ -235,35 +235,6 @@ fn restore_length(seen: &Observation, files: &mut Writable<'_>) -> Result<()> {
         file.sync().map_err(|source| Error::io("sync", &segment.path, source))?;
     }
     Ok(())
-}
-
-/// Removes files that were being made when the writer went away, and segments that cleanup had given up.
-fn remove_leftovers(disk: &dyn Disk, seen: &Observation) -> Result<()> {
-    // Giving up what is damaged takes the floor back to what is kept: that segment stays. Those before it go although
-    // the new floor may lie below the end that one of them claims: only the old floor excused them from fitting together.
-    let mut leftovers =
-        seen.segments.clone().forget_below_and_before(seen.floor, seen.tail.segment.header.base);
-    leftovers.extend(seen.blank);
-    remove_segments(disk, leftovers)?;
-    for folder in [Folder::Root, Folder::Cursors, Folder::Cut] {
-        let Ok(entries) = disk.list(folder) else { continue };
-        for entry in entries {
-            let Some(name) = entry.name.to_str().filter(|name| is_unfinished(folder, name)) else { continue };
-            disk.remove(folder, name)
-                .map_err(|source| Error::io("remove", disk.path(folder, name), source))?;
-        }
-    }
-    Ok(())
-}
-
-/// Only names that this crate gives to files it is making: nothing of anybody else's is removed.
-fn is_unfinished(folder: Folder, name: &str) -> bool {
-    let Some(name) = name.strip_suffix(UNFINISHED) else { return false };
-    match folder {
-        Folder::Root => name == file_name::FLOOR || file_name::parse_segment(name).is_some(),
-        Folder::Cursors => file_name::is_cursor_name(name),
-        Folder::Cut => name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-' || byte == b'.'),
-    }
 }
 
 /// Where the journal ends once it is healed.

@@ -95,6 +95,12 @@ impl Watermark {
         }
         if watermark.read() != Some(mark) {
             watermark.restart(mark);
+            if watermark.read().is_some_and(|still| still.durable_end > mark.durable_end) {
+                // Whoever reads would take for durable what recovery has given up.
+                let sentence = "no room to write it anew; free some space and open the journal again";
+                let source = io::Error::new(io::ErrorKind::StorageFull, sentence);
+                return Err(failed("take back the durable end in")(source));
+            }
         }
         watermark.own_end.store(mark.durable_end, Ordering::Release);
         Ok(watermark)
@@ -191,4 +197,30 @@ impl Watermark {
 fn id_words(id: JournalId) -> [u64; 2] {
     let word = |half: &[u8]| half.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
     [word(&id.0[..8]), word(&id.0[8..])]
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    const ID: JournalId = JournalId([4; 16]);
+
+    /// Found by reading: where a store needs room and there was none, giving up left a mark beyond what was kept and said that
+    /// all was well.
+    #[test]
+    fn a_mark_that_cannot_be_taken_back_for_want_of_room_is_an_error() {
+        let control = SimDisk::new(1);
+        let disk = control.disk();
+        let mark = |end| Mark { durable_end: end, last_commit: end - 104 };
+        Watermark::create(&*disk, ID, mark(10_000)).unwrap();
+        control.stores_need_room(true);
+        control.set_room(Some(0));
+        let refused = Watermark::create(&*disk, ID, mark(5_000)).unwrap_err();
+        assert!(matches!(&refused, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
+        assert_eq!(Watermark::open(&*disk, ID).unwrap().unwrap().read(), Some(mark(10_000)));
+        control.set_room(None);
+        assert_eq!(Watermark::create(&*disk, ID, mark(5_000)).unwrap().read(), Some(mark(5_000)));
+    }
 }

@@ -16,6 +16,8 @@ pub(crate) enum FileSystem {
     Ext4,
     /// On a disk that knows no shorter blocks than 4096 bytes.
     Ext4In4096,
+    /// With blocks of a quarter of a page.
+    Ext4Of1024,
     Xfs,
     Btrfs,
 }
@@ -25,7 +27,7 @@ impl FileSystem {
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
-            Self::Ext4 | Self::Ext4In4096 => "ext4",
+            Self::Ext4 | Self::Ext4In4096 | Self::Ext4Of1024 => "ext4",
             Self::Xfs => "xfs",
             Self::Btrfs => "btrfs",
         }
@@ -35,7 +37,7 @@ impl FileSystem {
     /// may tear even these. btrfs rests on the promise: it does not mount when its superblock is torn.
     pub(crate) const fn whole(self) -> Option<usize> {
         match self {
-            Self::Ext4 | Self::Xfs => None,
+            Self::Ext4 | Self::Ext4Of1024 | Self::Xfs => None,
             Self::Btrfs | Self::Ext4In4096 => Some(4096),
         }
     }
@@ -45,6 +47,7 @@ impl FileSystem {
         let (program, options): (_, &[&str]) = match self {
             Self::Ext4 => ("mkfs.ext4", &["-q", "-F", "-E", "lazy_itable_init=0"]),
             Self::Ext4In4096 => ("mkfs.ext4", &["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=0"]),
+            Self::Ext4Of1024 => ("mkfs.ext4", &["-q", "-F", "-b", "1024", "-E", "lazy_itable_init=0"]),
             Self::Xfs => ("mkfs.xfs", &["-q", "-f", "-K", "--unsupported"]),
             Self::Btrfs => ("mkfs.btrfs", &["-q", "-f", "-K", "-m", "single", "-d", "single"]),
         };

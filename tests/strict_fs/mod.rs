@@ -30,6 +30,8 @@ pub(crate) struct Faults {
     pub(crate) fails_at: Option<(u64, i32)>,
     /// Only a write fails that has these bytes in it: on a device, those of the file system itself are to be spared.
     pub(crate) fails_with: Option<&'static [u8]>,
+    /// Reading a file of this name fails.
+    pub(crate) unreadable: Option<&'static str>,
     /// So long every write and sync takes.
     pub(crate) delay: Duration,
 }
@@ -320,6 +322,10 @@ impl Filesystem for Strict {
         let Some(file) = state.model.files.get(&inode.0).filter(|_| !state.stopped) else {
             return reply.error(Errno::from_i32(libc::EIO));
         };
+        let mut names = state.model.names.iter().filter(|(_, found)| **found == inode.0);
+        if names.any(|((_, name), _)| state.faults.unreadable == Some(name.as_str())) {
+            return reply.error(Errno::from_i32(libc::EIO));
+        }
         let start = place(offset).min(file.written.len());
         let end = (start + size as usize).min(file.written.len());
         reply.data(&file.written[start..end]);

@@ -232,6 +232,19 @@ impl Disk for NativeDisk {
         sys::sync(self.folder(folder)?.as_fd())
     }
 
+    fn sync_name(&self) -> io::Result<()> {
+        let parent = match sys::open_at(self.root.as_fd(), c"..", libc::O_RDONLY | libc::O_DIRECTORY, 0) {
+            // Who may not look there was given the directory by somebody else.
+            Err(error) if is_without_permission(&error) => return Ok(()),
+            parent => parent?,
+        };
+        // Where a file system is mounted there is no name of the directory's own.
+        if parent.metadata()?.dev() != self.root.metadata()?.dev() {
+            return Ok(());
+        }
+        sys::sync(parent.as_fd())
+    }
+
     fn lock_folder(&self, folder: Folder, patience: Duration) -> io::Result<Box<dyn FolderLock>> {
         // A description of its own: a lock belongs to the open file, so threads exclude each other as well.
         let directory = self.open_folder(folder)?;

@@ -12,16 +12,17 @@
 //!
 //! Who stores to a mapping when the file system has no room for it is ended by SIGBUS. ext4 and tmpfs need none for a block that was
 //! written before; those that write every block to a new place, or may come to share it with a copy (btrfs, XFS), do. Only on the
-//! former is the page stored to; on all others it is written by system calls, which answer with an error. Someone who truncates
-//! the file still ends whoever looks: only the journal's owner may write to it, and it must have been written in full before it
-//! is mapped.
+//! former is the page stored to; on all others it is written by system calls, which answer with an error. A file whose block the
+//! device cannot give is not mapped. Someone who truncates the file still ends whoever looks, and so does a device that loses the
+//! block later, once memory ran short and the page was dropped: only the journal's owner may write to it, and it must have been
+//! written in full before it is mapped.
 
 #![expect(unsafe_code, reason = "atomics in mapped memory")]
 
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -38,15 +39,26 @@ const MARK: usize = COUNTER + 4;
 const POLL_FIRST: Duration = Duration::from_micros(200);
 const POLL_MAX: Duration = Duration::from_millis(20);
 
-/// Whether the file system needs no room for a store to a block that was written before.
+/// Whether the file system needs no room for a store to a page that was written before. It needs some for a page of several
+/// blocks: one of them may be a hole, as a copy makes it of zeros.
 fn takes_stores(file: &File) -> bool {
     const EXT4: u32 = 0xef53;
     const TMPFS: u32 = 0x0102_1994;
-    matches!(sys::file_system_magic(file.as_fd()), Ok(EXT4 | TMPFS))
+    let is_one_block = file.metadata().is_ok_and(|status| status.blksize() >= BLOCK_BYTES as u64);
+    is_one_block && matches!(sys::file_system_magic(file.as_fd()), Ok(EXT4 | TMPFS))
 }
 
-fn held(file: &Mutex<File>) -> MutexGuard<'_, File> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
+/// A read that failed, with what to do about it.
+fn unreadable(error: &io::Error) -> io::Error {
+    let sentence = format!(
+        "the first block cannot be read ({error}); restore the file from a backup, or move it out of the directory: \
+         it is made anew, and a loss that only this file knew of is not seen"
+    );
+    io::Error::new(error.kind(), sentence)
+}
+
+fn held(lock: &Mutex<()>) -> MutexGuard<'_, ()> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A mapped page.
@@ -62,8 +74,19 @@ enum Changes {
     Never,
     /// In the mapping.
     ByStore,
-    /// By writing to the file; the mapping is for reading. The lock is for counting.
-    ByCall(Mutex<File>),
+    /// By writing to the file; the mapping is for reading.
+    ByCall {
+        file: File,
+        /// For counting alone: a forked child may find it held for ever by a thread that it does not have. It may wait, but
+        /// not announce.
+        counting: Mutex<()>,
+    },
+}
+
+impl Changes {
+    fn by_call(file: &File) -> io::Result<Self> {
+        Ok(Self::ByCall { file: file.try_clone()?, counting: Mutex::new(()) })
+    }
 }
 
 impl NativePage {
@@ -72,7 +95,7 @@ impl NativePage {
         let changes = match writable {
             false => Changes::Never,
             true if takes_stores(file) => Changes::ByStore,
-            true => Changes::ByCall(Mutex::new(file.try_clone()?)),
+            true => Changes::by_call(file)?,
         };
         Self::map_to(file, changes)
     }
@@ -83,6 +106,8 @@ impl NativePage {
             let sentence = format!("has {bytes} bytes, less than the {BLOCK_BYTES} of a shared page");
             return Err(io::Error::new(io::ErrorKind::InvalidData, sentence));
         }
+        // A page that cannot be had when it is touched ends the process by a signal; a read answers, and leaves the page at hand.
+        file.read_exact_at(&mut [0; BLOCK_BYTES], 0).map_err(|error| unreadable(&error))?;
         let mapping = Mapping::new(file, BLOCK_BYTES, matches!(changes, Changes::ByStore))?;
         Ok(Self { mapping, changes })
     }
@@ -152,7 +177,7 @@ impl SharedPage for NativePage {
                     self.word(word).store(*value, Ordering::Release);
                 }
             }
-            Changes::ByCall(file) => {
+            Changes::ByCall { file, .. } => {
                 let mut bytes = [0; BLOCK_BYTES];
                 let (words, _) = bytes.as_chunks_mut();
                 for (word, value) in words.iter_mut().zip(values) {
@@ -160,7 +185,7 @@ impl SharedPage for NativePage {
                 }
                 let bytes = bytes.get(..values.len() * 8).unwrap_or_default();
                 // Whoever looks sees an older page when there is no room.
-                let _ = held(file).write_all_at(bytes, first as u64 * 8);
+                let _ = file.write_all_at(bytes, first as u64 * 8);
             }
         }
     }
@@ -182,7 +207,10 @@ impl SharedPage for NativePage {
                 // Any value but zero is a mark: the file may hold anything.
                 self.half_word(MARK).swap(0, Ordering::SeqCst) != 0
             }
-            Changes::ByCall(file) => self.count_by_call(&held(file)),
+            Changes::ByCall { file, counting } => {
+                let _held = held(counting);
+                self.count_by_call(file)
+            }
         };
         if is_awaited {
             futex_wake_all(counter, Sharing::Machine);
@@ -196,7 +224,7 @@ impl SharedPage for NativePage {
                 self.half_word(MARK).store(1, Ordering::SeqCst);
                 true
             }
-            Changes::ByCall(file) => self.mark_by_call(&held(file), 1),
+            Changes::ByCall { file, .. } => self.mark_by_call(file, 1),
         };
         if !is_marked {
             return self.poll(seen, patience);
@@ -220,7 +248,7 @@ mod tests {
     const HOW: [bool; 2] = [false, true];
 
     fn changes(file: &File, by_call: bool) -> Changes {
-        if by_call { Changes::ByCall(Mutex::new(file.try_clone().unwrap())) } else { Changes::ByStore }
+        if by_call { Changes::by_call(file).unwrap() } else { Changes::ByStore }
     }
 
     /// The same page mapped twice, as two processes would.
@@ -312,6 +340,22 @@ mod tests {
             waiter.wait(waiter.announcements(), Duration::from_millis(5));
             assert!(start.elapsed() < Duration::from_secs(5));
         }
+    }
+
+    /// Found by reading: in a child that was forked during an announcement, a reader that it had from its parent waited for ever.
+    #[test]
+    fn who_waits_needs_no_lock_that_a_fork_may_have_left_held() {
+        let (page, _) = two_mappings(true, true);
+        let page = std::sync::Arc::new(page);
+        let Changes::ByCall { counting, .. } = &page.changes else { panic!("a page of another kind") };
+        let _announcing = held(counting);
+        let (done, is_done) = std::sync::mpsc::channel();
+        let waiter = page.clone();
+        thread::spawn(move || {
+            waiter.wait(waiter.announcements(), Duration::from_millis(5));
+            let _ = done.send(());
+        });
+        is_done.recv_timeout(Duration::from_secs(20)).expect("a wait that ends");
     }
 
     #[test]

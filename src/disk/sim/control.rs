@@ -126,6 +126,12 @@ impl SimDisk {
         self.shared.lock().faults.room = bytes;
     }
 
+    /// Whether a store to a shared page needs room, as where every write goes to a new place; without it nothing is stored. Off
+    /// at first.
+    pub fn stores_need_room(&self, on: bool) {
+        self.shared.lock().faults.stores_need_room = on;
+    }
+
     /// Whether log writes now and then do only part at first. Each part is an operation.
     pub fn short_writes(&self, on: bool) {
         self.shared.lock().faults.short_writes = on;

@@ -167,6 +167,11 @@ impl Disk for SimHandle {
         Ok(())
     }
 
+    /// The directory is always there.
+    fn sync_name(&self) -> io::Result<()> {
+        self.shared.lock().check(self.boot)
+    }
+
     /// Never waits: with one thread nobody could release the lock meanwhile.
     fn lock_folder(&self, folder: Folder, _patience: Duration) -> io::Result<Box<dyn FolderLock>> {
         let mut state = self.shared.lock();

@@ -125,6 +125,8 @@ pub(super) struct Faults {
     pub(super) injected: Injected,
     pub(super) retries_after_error: u64,
     pub(super) room: Option<u64>,
+    /// A store to a shared page needs a block's room, as on btrfs.
+    pub(super) stores_need_room: bool,
     pub(super) short_writes: bool,
     pub(super) lying_flush: bool,
     pub(super) flush_failure: FlushFailure,

@@ -30,7 +30,8 @@ impl SimPage {
         let start = position(word);
         assert!(self.writable, "the page is not writable");
         let mut state = self.shared.lock();
-        if state.check(self.boot).is_err() {
+        let has_room = !state.faults.stores_need_room || state.missing(BLOCK_BYTES) == 0;
+        if state.check(self.boot).is_err() || !has_room {
             return;
         }
         let written_back = state.rng.u8(0..8) == 0;

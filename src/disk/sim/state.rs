@@ -353,7 +353,7 @@ impl State {
     }
 
     /// How many bytes of the growth the disk has no room for. Counted are files that have a name.
-    fn missing(&self, growth: usize) -> usize {
+    pub(super) fn missing(&self, growth: usize) -> usize {
         let Some(room) = self.faults.room.filter(|_| growth > 0) else { return 0 };
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let named: BTreeSet<InodeNumber> = self.names.files().map(|(_, _, inode)| inode).collect();

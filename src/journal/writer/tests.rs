@@ -47,3 +47,34 @@ fn a_flush_that_failed_in_a_cleanup_fails_the_next_commit() {
     }
     assert!(of_flushes > 2 && of_others > 2, "{of_flushes} {of_others}");
 }
+
+/// Found by reading: closing a journal whose segment was full, with no descriptor left for the next one, was called an error of the
+/// system's although nothing had failed.
+#[test]
+fn a_close_for_which_no_segment_can_be_made_is_one_without_a_mark() {
+    const EMFILE: i32 = 24;
+    let (mut passed, mut refused) = (0, 0);
+    for nth in 1..=6 {
+        for what in ["vouch", "close", "append"] {
+            let sim = SimDisk::new(1);
+            let options = Options::new().segment_bytes(64 << 10);
+            let mut writer = JournalWriter::open_simulated(&sim, options).unwrap();
+            writer.append(&[7; 61_440 - COMMIT_RECORD_BYTES - RECORD_HEADER_BYTES]).unwrap();
+            sim.fail_operation(nth, EMFILE, Failure::Once);
+            let outcome = match what {
+                "vouch" => writer.vouch(),
+                "close" => writer.close_in_place(),
+                _ => writer.append(b"refused").map(drop),
+            };
+            match outcome {
+                Ok(()) => passed += 1,
+                Err(Error::Io { .. }) if what == "append" => {
+                    refused += 1;
+                    writer.append(b"taken").unwrap();
+                }
+                Err(error) => assert!(error.is_failed(), "{what}, operation {nth}: {error}"),
+            }
+        }
+    }
+    assert!(passed >= 6 && refused >= 3, "{passed} passed over, {refused} refused");
+}
