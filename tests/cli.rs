@@ -307,3 +307,66 @@ fn what_is_salvaged_takes_segments_of_the_size_there_was() {
     assert_eq!((bytes(&saved), bytes(&journal)), (131_072, 131_072));
     assert!(run(&["cat", "J"], &saved).stdout.starts_with(&[b'x'; 65_000]));
 }
+
+/// Found by reading: what had been appended before a line that was refused was not told, nor which line it was, and the other
+/// threads went on with what came behind it.
+#[test]
+fn a_line_that_is_refused_is_named_and_what_stood_before_it_is_told() {
+    /// The journal takes records of up to 16 MiB.
+    const TOO_LONG: usize = 17 << 20;
+    let input = |behind: usize| {
+        let lines = [&b"one\ntwo\nthree\n"[..], &vec![b'x'; TOO_LONG], b"\n"].concat();
+        [lines, b"behind\n".repeat(behind)].concat()
+    };
+    let told = |output: &Output| {
+        assert_eq!(code(output), 2, "{}", text(&output.stderr));
+        let message = text(&output.stderr);
+        assert!(message.contains("line 4") && message.contains("limit"), "{message}");
+        let said =
+            message.lines().find_map(|line| line.split_once(" records (")).expect("how many are there").0;
+        said.parse::<usize>().expect("a number")
+    };
+    let (keep, journal) = common::journal_directory();
+    let file = keep.path().join("input");
+    std::fs::write(&file, input(2)).expect("a file");
+    let file = file.to_str().expect("text").to_owned();
+    let output = run(&["append", "J", &file, "--receipts"], &journal);
+    assert_eq!((told(&output), text(&output.stdout).lines().count()), (3, 3));
+    assert_eq!(run(&["cat", "J"], &journal).stdout, b"one\ntwo\nthree\n");
+    // Others may have taken lines meanwhile; nobody takes one once the refusal is known.
+    const BEHIND: usize = 1_000_000;
+    let (_keep, journal) = common::journal_directory();
+    std::fs::write(&file, input(BEHIND)).expect("a file");
+    let output = run(&["append", "J", &file, "--receipts", "--threads", "4"], &journal);
+    let (said, receipts) = (told(&output), text(&output.stdout).lines().count());
+    let there = run(&["cat", "J"], &journal).stdout.iter().filter(|byte| **byte == b'\n').count();
+    assert!((3..BEHIND).contains(&there), "{there} records: the other threads went on");
+    assert_eq!((said, receipts), (there, there));
+}
+
+/// Found by reading: that the cursors could not be looked at was called damage.
+#[test]
+fn cursors_that_cannot_be_looked_at_are_no_damage() {
+    let (_keep, journal) = common::journal_directory();
+    assert_eq!(code(&append(&journal, b"one\n", &[])), 0);
+    assert_eq!(code(&run(&["cursor", "set", "J", "reader", "0"], &journal)), 0);
+    let cursors = journal.join("cursors");
+    let cursor = cursors.join("reader");
+    let sound = std::fs::read(&cursor).expect("the cursor's file");
+    std::fs::write(&cursor, b"no cursor").expect("a write");
+    let output = run(&["inspect", "J"], &journal);
+    assert_eq!(code(&output), 1, "{}", text(&output.stderr));
+    std::fs::write(&cursor, sound).expect("a write");
+    assert_eq!(code(&run(&["inspect", "J"], &journal)), 0);
+    // Nobody can look there, whatever rights he has; with a living writer nothing else is looked at there.
+    let writer = ringwal::Journal::open(&journal, ringwal::Options::new()).expect("the journal");
+    std::fs::rename(&cursors, journal.join("elsewhere")).expect("a rename");
+    std::os::unix::fs::symlink("cursors", &cursors).expect("a link to itself");
+    for form in [&["inspect", "J"][..], &["inspect", "J", "--json"]] {
+        let output = run(form, &journal);
+        assert_eq!(code(&output), 2, "as whatever is no directory: {}", text(&output.stderr));
+        assert!(text(&output.stdout).contains("durable"), "what was found is told all the same");
+        assert!(text(&output.stderr).contains("cursors"), "{}", text(&output.stderr));
+    }
+    writer.append(b"two").expect("the writer goes on");
+}

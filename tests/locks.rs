@@ -329,3 +329,131 @@ fn a_forked_child_drops_a_store_and_leaves_it_to_its_parent() {
     assert_eq!(store.get(b"key").expect("a get").as_deref(), Some(b"value".as_slice()));
     store.close().expect("a close with a checkpoint");
 }
+
+#[cfg(feature = "store")]
+fn is_forked<T>(outcome: ringwal::StoreResult<T>) -> bool {
+    matches!(outcome, Err(ringwal::StoreError::Journal(Error::Forked)))
+}
+
+/// Found by reading: a forked child's `flush` wrote into the index that its parent goes on writing.
+#[cfg(feature = "store")]
+#[test]
+fn a_forked_child_is_refused_a_checkpoint_and_leaves_the_index_to_its_parent() {
+    use ringwal::{HybridOptions, HybridStore, KvStore};
+    let (_keep, directory) = common::journal_directory();
+    let options = HybridOptions::new().journal(options()).checkpoint_interval(None);
+    let store = HybridStore::open(&directory, options.clone()).expect("a store");
+    store.put(b"key", b"value").expect("a put");
+    // Of the journal's own files some are made in the background.
+    let contents = || {
+        ["index.redb", "journal/cursors/store"]
+            .map(|name| std::fs::read(directory.join(name)).expect("a file"))
+    };
+    let before = contents();
+    let refused = holds_in_a_forked_child(|| is_forked(store.flush()));
+    assert!(contents() == before, "the child has written");
+    assert!(refused);
+    store.put(b"more", b"value").expect("the parent goes on");
+    store.close().expect("a close with a checkpoint");
+    let store = HybridStore::open(&directory, options).expect("the store again");
+    assert_eq!(store.get(b"key").expect("a get").as_deref(), Some(b"value".as_slice()));
+}
+
+/// Found by reading: where the memory for writes was used up, a forked child waited for a checkpoint thread that only its
+/// parent has.
+#[cfg(feature = "store")]
+#[test]
+fn a_forked_child_that_writes_is_refused_before_it_waits_for_room() {
+    use ringwal::{HybridOptions, HybridStore, KvStore};
+    let (_keep, directory) = common::journal_directory();
+    let options = HybridOptions::new()
+        .journal(options())
+        .checkpoint_interval(None)
+        .checkpoint_bytes(64 << 10)
+        .memory_bytes_max(64 << 10);
+    let store = HybridStore::open(&directory, options).expect("a store");
+    store.put(b"one", &[1; 30 << 10]).expect("a put");
+    store.put(b"two", &[2; 20 << 10]).expect("a put");
+    assert!(holds_in_a_forked_child(|| is_forked(store.put(b"three", &[3; 30 << 10]))));
+    store.put(b"three", &[3; 30 << 10]).expect("the parent goes on");
+    store.close().expect("a close");
+}
+
+/// A store with some pages of an index, and a reader of it.
+#[cfg(feature = "store")]
+fn store_and_reader(directory: &std::path::Path) -> (ringwal::HybridStore, ringwal::HybridReader) {
+    use ringwal::{HybridOptions, HybridReader, HybridStore, KvStore};
+    let options = HybridOptions::new().journal(options()).checkpoint_interval(None).index_cache_bytes(0);
+    let store = HybridStore::open(directory, options.clone()).expect("a store");
+    write_anew(&store, 0);
+    store.flush().expect("a checkpoint");
+    let reader = HybridReader::open_with(directory, options).expect("a reader");
+    (store, reader)
+}
+
+#[cfg(feature = "store")]
+fn write_anew(store: &ringwal::HybridStore, round: u8) {
+    let mut batch = ringwal::WriteBatch::new();
+    for number in 0..500_u16 {
+        batch.put(number.to_le_bytes(), [round; 200]);
+    }
+    ringwal::KvStore::write(store, batch).expect("a write");
+}
+
+/// Found by reading: the locks by which a reader keeps the writer from its pages belong to the forked child as well, and were
+/// given back when that dropped the reader.
+#[cfg(feature = "store")]
+#[test]
+fn a_forked_child_that_drops_a_reader_leaves_its_parent_what_it_reads() {
+    use ringwal::{Direction, KeyRange, KvStore};
+    let (_keep, directory) = common::journal_directory();
+    let (store, reader) = store_and_reader(&directory);
+    let mut own = Some((reader.scan(KeyRange::all(), Direction::Forward, 1).expect("a scan"), &reader));
+    assert!(holds_in_a_forked_child(|| own.take().is_some_and(|(scan, _)| {
+        drop(scan);
+        true
+    })));
+    drop(own);
+    let mut own = Some(reader);
+    assert!(holds_in_a_forked_child(|| {
+        drop(own.take());
+        true
+    }));
+    for round in 1..20 {
+        write_anew(&store, round);
+        store.flush().expect("a checkpoint");
+    }
+    let reader = own.expect("the child took its own");
+    let all = reader.scan(KeyRange::all(), Direction::Forward, usize::MAX).expect("a scan");
+    let values: Vec<_> = all.map(|entry| entry.expect("an entry").value).collect();
+    assert_eq!(values.len(), 500);
+    assert!(values.iter().all(|value| *value == [0; 200]), "what a writer has written over is shown");
+    reader.refresh().expect("the present");
+    assert_eq!(reader.get(&7_u16.to_le_bytes()).expect("a get").as_deref(), Some([19; 200].as_slice()));
+}
+
+/// What a forked child would read its parent no longer keeps the writer from.
+#[cfg(feature = "store")]
+#[test]
+fn a_forked_child_is_refused_to_read_a_store_or_to_refresh_a_reader() {
+    use ringwal::{Direction, JournaledStore, KeyRange, KvStore};
+    fn reads_nothing(store: &dyn JournaledStore, begun: &mut ringwal::Scan<'_>) -> bool {
+        is_forked(store.get(&7_u16.to_le_bytes()))
+            && is_forked(store.get_with_origin(&7_u16.to_le_bytes()))
+            && is_forked(store.scan(KeyRange::all(), Direction::Forward, 1))
+            && is_forked(store.shown_end())
+            && (0..500).any(|_| is_forked(begun.next_ref()))
+    }
+    let (_keep, directory) = common::journal_directory();
+    let (store, reader) = store_and_reader(&directory);
+    let scan =
+        |store: &dyn KvStore| store.scan(KeyRange::all(), Direction::Forward, 500).expect("a scan").count();
+    let mut of_store = store.scan(KeyRange::all(), Direction::Forward, 500).expect("a scan");
+    let mut of_reader = reader.scan(KeyRange::all(), Direction::Forward, 500).expect("a scan");
+    assert!(holds_in_a_forked_child(|| {
+        reads_nothing(&store, &mut of_store)
+            && reads_nothing(&reader, &mut of_reader)
+            && is_forked(reader.refresh())
+    }));
+    assert_eq!((of_store.count(), of_reader.count(), scan(&store), scan(&reader)), (500, 500, 500, 500));
+}

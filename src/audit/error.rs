@@ -144,11 +144,12 @@ pub enum RecordFault {
 }
 
 impl AuditError {
-    /// Whether what was acknowledged turned out to be damaged, missing or changed.
+    /// Whether what was acknowledged turned out to be damaged, missing or changed, in the trail or in the store below
+    /// ([`StoreError::is_corruption`]).
     #[must_use]
     pub fn is_corruption(&self) -> bool {
         match self {
-            Self::Store(StoreError::Journal(error)) => error.is_corruption(),
+            Self::Store(error) => error.is_corruption(),
             Self::BadRecord { fault, .. } => !matches!(fault, RecordFault::UnknownSchema { .. }),
             Self::BadKey(_) | Self::BadIndex { .. } | Self::Altered { .. } => true,
             _ => false,
@@ -162,5 +163,24 @@ pub(super) struct Hex<'a>(pub(super) &'a [u8; 32]);
 impl std::fmt::Display for Hex<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn damage_that_the_store_tells_of_is_corruption() {
+        let path = || "index.redb".into();
+        let is_corruption = |error| AuditError::Store(error).is_corruption();
+        let (applied, floor) = (Offset::new(1), Offset::new(2));
+        assert!(is_corruption(StoreError::IndexDamaged { path: path(), reason: String::new() }));
+        assert!(is_corruption(StoreError::IndexAhead { path: path(), applied: floor, durable_end: applied }));
+        assert!(is_corruption(StoreError::IndexGap { path: path(), applied, floor }));
+        assert!(is_corruption(StoreError::NotABatch { offset: applied }));
+        assert!(!is_corruption(StoreError::IndexNotClosed { path: path() }));
+        assert!(!is_corruption(Error::Closed.into()));
     }
 }

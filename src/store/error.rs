@@ -229,3 +229,23 @@ pub enum StoreError {
         first: Arc<Self>,
     },
 }
+
+impl StoreError {
+    /// Whether what was acknowledged turned out to be damaged or missing, in the journal or in the index, or the two do not
+    /// belong together.
+    #[must_use]
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Journal(error) => error.is_corruption(),
+            Self::IndexDamaged { .. }
+            | Self::IndexMissing { .. }
+            | Self::IndexOfAnotherJournal { .. }
+            | Self::IndexAhead { .. }
+            | Self::IndexGap { .. }
+            | Self::CannotRebuild { .. }
+            | Self::JournalNotWhole { .. }
+            | Self::NotABatch { .. } => true,
+            _ => false,
+        }
+    }
+}

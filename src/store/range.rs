@@ -1,6 +1,6 @@
 //! Ranges of keys and directions of a scan.
 
-use std::ops::Bound;
+use std::ops::{Bound, RangeBounds};
 
 /// Which way a scan goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,6 +48,12 @@ impl KeyRange {
     #[must_use]
     pub fn upper(&self) -> Bound<&[u8]> {
         self.upper.as_ref().map(Vec::as_slice)
+    }
+
+    /// Whether the key is in the range.
+    pub(super) fn contains(&self, key: &[u8]) -> bool {
+        let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (self.lower(), self.upper());
+        RangeBounds::<[u8]>::contains(&bounds, key)
     }
 
     /// Whether no key can be in the range. (The standard library's maps panic on such a range.)

@@ -59,9 +59,9 @@ pub(super) trait Entries: Send {
 pub struct Scan<'a>(Option<Box<dyn Entries + 'a>>);
 
 impl<'a> Scan<'a> {
-    /// A scan over what an iterator gives; for those who write a store of their own.
+    /// A scan over what an iterator gives up to its end or an error; for those who write a store of their own.
     pub fn new(entries: impl Iterator<Item = StoreResult<Entry>> + Send + 'a) -> Self {
-        Self::over(Given { entries, current: None })
+        Self::over(Given { entries: Some(entries), current: None })
     }
 
     /// A scan that found nothing.
@@ -97,9 +97,10 @@ impl std::fmt::Debug for Scan<'_> {
     }
 }
 
-/// What an iterator gives, and the entry that it gave last.
+/// What an iterator gives up to its end or an error, and the entry that it gave last.
 struct Given<I> {
-    entries: I,
+    /// `None` after that.
+    entries: Option<I>,
     current: Option<Entry>,
 }
 
@@ -111,6 +112,36 @@ impl<I: Iterator<Item = StoreResult<Entry>> + Send> Entries for Given<I> {
     }
 
     fn next_owned(&mut self) -> StoreResult<Option<Entry>> {
-        self.entries.next().transpose()
+        let next = self.entries.as_mut().and_then(Iterator::next).transpose();
+        if !matches!(next, Ok(Some(_))) {
+            self.entries = None;
+        }
+        next
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    #[test]
+    fn an_error_and_the_end_are_the_end_whatever_the_iterator_gives_then() {
+        let entry = || Some(Ok(Entry::new(b"key".to_vec(), b"value".to_vec())));
+        let scan = || {
+            let mut given = [entry(), Some(Err(Error::Closed.into())), entry()].into_iter();
+            Scan::new(std::iter::from_fn(move || given.next().flatten()))
+        };
+        let mut borrowed = scan();
+        assert!(matches!(borrowed.next_ref(), Ok(Some(_))));
+        assert!(borrowed.next_ref().is_err());
+        assert!(matches!(borrowed.next_ref(), Ok(None)));
+        let mut owned = scan();
+        assert!(owned.next().is_some_and(|entry| entry.is_ok()));
+        assert!(owned.next().is_some_and(|entry| entry.is_err()));
+        assert!(owned.next().is_none());
+        let mut given = [entry(), None, entry()].into_iter();
+        let mut ended = Scan::new(std::iter::from_fn(move || given.next().flatten()));
+        assert_eq!((ended.by_ref().count(), ended.count()), (1, 0));
     }
 }

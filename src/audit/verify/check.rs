@@ -2,7 +2,7 @@
 //! with the index, then every entry of the index with the journal.
 
 use super::report::{TrailProblem, TrailReport, TrailStage};
-use super::same;
+use super::same::{self, Apart};
 use crate::audit::error::AuditResult;
 use crate::audit::index;
 use crate::audit::key_codec::{self, AuditKey};
@@ -11,7 +11,7 @@ use crate::audit::store_impl::GenericAuditStore;
 use crate::error::Error;
 use crate::journal::{Head, JournalReader, VerifyOptions};
 use crate::position::Offset;
-use crate::store::{BatchOp, Direction, JournaledStore, StoreError, StoreResult, WriteBatch};
+use crate::store::{BatchOp, Direction, Entry, JournaledStore, StoreError, StoreResult, WriteBatch};
 
 /// So many problems are listed; a trail with more needs a backup, not a list.
 const PROBLEMS_MAX: usize = 10_000;
@@ -69,13 +69,19 @@ impl<S: JournaledStore> GenericAuditStore<S> {
             problems: Vec::new(),
             problems_found: 0,
         };
-        let mut check = Check { store: self.store(), end, report, progress };
+        let mut check = Check { store: self.store(), end, put: 0, shown: 0, report, progress };
         check.not_kept(floor);
-        if check.are_the_same(&reader) {
-            return Ok(check.report);
-        }
+        let apart = match check.same(&reader) {
+            Ok(()) => return Ok(check.report),
+            Err(apart) => apart,
+        };
         check.journal(&reader)?;
+        let floor = check.report.floor;
         check.index()?;
+        // Where the journal was cleaned up in between, less of it was held against the index than the other way about.
+        if check.report.is_complete && check.report.floor == floor {
+            check.shows_what_was_put(apart);
+        }
         Ok(check.report)
     }
 }
@@ -84,6 +90,10 @@ struct Check<'a, S> {
     store: &'a S,
     /// What the journal has from here on is not looked at.
     end: Offset,
+    /// Entries that the journal has put below and that are found in the index as they were put.
+    put: u64,
+    /// Such entries as they come in their order, each once.
+    shown: u64,
     report: TrailReport,
     progress: &'a mut dyn FnMut(TrailStage, u64, u64),
 }
@@ -113,16 +123,26 @@ impl<S: JournaledStore> Check<'_, S> {
         }
     }
 
-    /// Whether journal and index were found to hold the same, which is much quicker told than what differs.
-    fn are_the_same(&mut self, reader: &JournalReader) -> bool {
+    /// Whether journal and index hold the same, which is much quicker told than what differs.
+    fn same(&mut self, reader: &JournalReader) -> Result<(), Apart> {
         if self.report.floor > Offset::ZERO {
-            return false;
+            return Err(Apart::NotCompared);
         }
-        let Some(compared) = same::compare(self.store, reader, self.end, self.progress) else { return false };
+        let compared = same::compare(self.store, reader, self.end, self.progress)?;
         self.report.audits = compared.audits;
         self.report.entries = compared.entries;
         self.report.is_complete = true;
-        true
+        Ok(())
+    }
+
+    /// Each entry of the journal was found where it was looked for, and each that the index shows is one of the journal's.
+    /// Whether it shows all of them is another question: an edited page ends a list, and searches do not come by there.
+    fn shows_what_was_put(&mut self, apart: Apart) {
+        // Nothing else explains that less is shown; that more is, or something else, other problems can.
+        let is_other = apart == Apart::Differ || self.shown > self.put;
+        if self.shown < self.put || (is_other && self.report.problems_found == 0) {
+            self.problem(TrailProblem::NotAllShown { put: self.put, shown: self.shown });
+        }
     }
 
     /// Every audit of the journal must be in the index.
@@ -189,10 +209,11 @@ impl<S: JournaledStore> Check<'_, S> {
         }
         self.report.audits += 1;
         for op in batch.into_ops() {
-            if let BatchOp::Put { key, value } = op
-                && let Some(problem) = self.compare(offset, &key, &value)?
-            {
-                self.problem(problem);
+            if let BatchOp::Put { key, value } = op {
+                match self.compare(offset, &key, &value)? {
+                    Some(problem) => self.problem(problem),
+                    None => self.put += 1,
+                }
             }
         }
         Ok(())
@@ -214,21 +235,44 @@ impl<S: JournaledStore> Check<'_, S> {
         Ok((!is_same).then_some(TrailProblem::ChangedInIndex { key: decoded, offset }))
     }
 
-    /// Every entry of the index must have been put by the journal record that it names.
+    /// Every entry of the index must have been put by the journal record that it names, be found by its key, and stand
+    /// behind those before it.
     fn index(&mut self) -> StoreResult<()> {
         let store = self.store;
         // An audit has its record and three index entries, or two without an agent.
         let about = self.report.audits.saturating_mul(4);
+        let mut before = Vec::new();
         for entry in store.scan(key_codec::trail(), Direction::Forward, usize::MAX)? {
             let entry = entry?;
-            let Some((value, origin)) = store.get_with_origin(&entry.key)? else { continue };
             self.report.entries += 1;
-            if !self.was_put(&entry.key, &value, origin)? {
-                self.problem(TrailProblem::NotInJournal { key: entry.key, named: origin });
-            }
+            self.entry(&entry, &before)?;
+            before = entry.key;
             if self.report.entries.is_multiple_of(PROGRESS_STEPS) {
                 (self.progress)(TrailStage::Index, self.report.entries, about.max(self.report.entries));
             }
+        }
+        Ok(())
+    }
+
+    /// One entry as the index shows it, behind the key `before`.
+    fn entry(&mut self, entry: &Entry, before: &[u8]) -> StoreResult<()> {
+        let key = || entry.key.clone();
+        // What was shown has a value for good: a trail only grows, also while it is gone over.
+        let Some((value, origin)) = self.store.get_with_origin(&entry.key)? else {
+            self.problem(TrailProblem::ShownOtherwise { key: key() });
+            return Ok(());
+        };
+        if value != entry.value {
+            self.problem(TrailProblem::ShownOtherwise { key: key() });
+        }
+        let is_in_order = entry.key.as_slice() > before;
+        if !is_in_order {
+            self.problem(TrailProblem::OutOfOrder { key: key() });
+        }
+        if !self.was_put(&entry.key, &value, origin)? {
+            self.problem(TrailProblem::NotInJournal { key: key(), named: origin });
+        } else if is_in_order && (self.report.floor..self.end).contains(&origin) {
+            self.shown += 1;
         }
         Ok(())
     }

@@ -93,6 +93,24 @@ pub enum TrailProblem {
         /// The journal record that is said to have put it.
         named: Offset,
     },
+    /// Whoever goes over the index comes upon an entry that whoever looks for it does not find, or finds with another value.
+    ShownOtherwise {
+        /// Its key; one of the trail's, or one that only begins like them.
+        key: Vec<u8>,
+    },
+    /// Whoever goes over the index comes upon an entry behind one that it does not belong behind: lists can end too early.
+    OutOfOrder {
+        /// Its key; one of the trail's, or one that only begins like them.
+        key: Vec<u8>,
+    },
+    /// Whoever goes over the index does not come upon just those entries that the journal has put and that are found in it:
+    /// lists leave some out. Where the numbers are the same, it showed others the first time.
+    NotAllShown {
+        /// Entries that the journal has put and that are found in the index.
+        put: u64,
+        /// How many of them are shown, in order.
+        shown: u64,
+    },
 }
 
 impl std::fmt::Display for TrailProblem {
@@ -138,17 +156,55 @@ impl std::fmt::Display for TrailProblem {
                     kind(key)
                 )
             }
-            Self::NotInJournal { key, named } => match AuditKey::decode(key) {
-                Ok(key) => {
-                    let query_id = Hex(key.query_id());
-                    write!(
-                        f,
-                        "query {query_id}: the index has its {}, which the journal record at offset {named} did not put",
-                        kind(&key)
-                    )
-                }
-                Err(_) => write!(f, "the index has a key of {} bytes that is none of the trail's", key.len()),
-            },
+            Self::NotInJournal { key, named } => not_in_journal(f, key, *named),
+            Self::ShownOtherwise { key } => {
+                write!(
+                    f,
+                    "{} is found otherwise than the index shows it in its order, or not at all",
+                    Entry(key)
+                )
+            }
+            Self::OutOfOrder { key } => {
+                write!(f, "{} stands in the index where it does not belong; lists can end there", Entry(key))
+            }
+            Self::NotAllShown { put, shown } => not_all_shown(f, *put, *shown),
+        }
+    }
+}
+
+fn not_in_journal(f: &mut std::fmt::Formatter<'_>, key: &[u8], named: Offset) -> std::fmt::Result {
+    match AuditKey::decode(key) {
+        Ok(key) => {
+            let query_id = Hex(key.query_id());
+            write!(
+                f,
+                "query {query_id}: the index has its {}, which the journal record at offset {named} did not put",
+                kind(&key)
+            )
+        }
+        Err(_) => write!(f, "the index has a key of {} bytes that is none of the trail's", key.len()),
+    }
+}
+
+fn not_all_shown(f: &mut std::fmt::Formatter<'_>, put: u64, shown: u64) -> std::fmt::Result {
+    if put == shown {
+        return f.write_str("the index does not show the same entries each time that it is gone over");
+    }
+    write!(
+        f,
+        "the index shows {shown} entries in their order, and {put} that the journal has put are found in it by who looks for \
+         each; lists do not give what was put"
+    )
+}
+
+/// The entry of a key.
+struct Entry<'a>(&'a [u8]);
+
+impl std::fmt::Display for Entry<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match AuditKey::decode(self.0) {
+            Ok(key) => write!(f, "query {}: its {}", Hex(key.query_id()), kind(&key)),
+            Err(_) => write!(f, "a key of {} bytes that is none of the trail's", self.0.len()),
         }
     }
 }

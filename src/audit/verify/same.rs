@@ -23,14 +23,23 @@ pub(super) struct Compared {
     pub(super) entries: u64,
 }
 
-/// Compares what stands in a whole journal below `end` with the index, on two threads. `None`: they differ, or one of them
-/// cannot be read, or has what no trail has.
+/// Why they were not found to be the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Apart {
+    /// They are not, or one of them has what no trail has.
+    Differ,
+    /// One of them could not be gone over to its end.
+    NotCompared,
+}
+
+/// Compares what stands in a whole journal below `end` with the index, on two threads; an error where they were not found to
+/// be the same.
 pub(super) fn compare<S: JournaledStore>(
     store: &S,
     reader: &JournalReader,
     end: Offset,
     progress: &mut dyn FnMut(TrailStage, u64, u64),
-) -> Option<Compared> {
+) -> Result<Compared, Apart> {
     let both =
         Both { store, end, keys: [RandomState::new(), RandomState::new()], is_over: AtomicBool::new(false) };
     let (tell, told) = channel();
@@ -38,16 +47,22 @@ pub(super) fn compare<S: JournaledStore>(
         let index = std::thread::Builder::new().name("ringwal-verify".into());
         let both = &both;
         // The sender goes with the thread: what it tells ends when it does.
-        let index = index.spawn_scoped(scope, move || both.or_over(both.index(&tell))).ok()?;
+        let index = index.spawn_scoped(scope, move || both.or_over(both.index(&tell)));
+        let index = index.or(Err(Apart::NotCompared))?;
         let journal = both.or_over(both.journal(reader, progress));
-        if let Some((_, audits)) = journal {
+        if let Ok((_, audits)) = journal {
             // An audit has its record and three index entries, or two without an agent.
             let about = audits.saturating_mul(4);
             told.iter().for_each(|entries: u64| progress(TrailStage::Index, entries, about.max(entries)));
         }
         let index = index.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        let ((in_journal, audits), (in_index, entries)) = (journal?, index?);
-        (in_journal == in_index).then_some(Compared { audits, entries })
+        match (journal, index) {
+            (Ok((in_journal, audits)), Ok((in_index, entries))) if in_journal == in_index => {
+                Ok(Compared { audits, entries })
+            }
+            (Ok(_), Ok(_)) | (Err(Apart::Differ), _) | (_, Err(Apart::Differ)) => Err(Apart::Differ),
+            _ => Err(Apart::NotCompared),
+        }
     })
 }
 
@@ -56,7 +71,7 @@ struct Both<'a, S> {
     /// What the journal has from here on is not looked at.
     end: Offset,
     keys: [RandomState; 2],
-    /// One side has found that they differ: the other need not go on.
+    /// One side has come to nothing: the other need not go on.
     is_over: AtomicBool,
 }
 
@@ -65,15 +80,15 @@ struct Both<'a, S> {
 struct Sum([u64; 2]);
 
 impl<S: JournaledStore> Both<'_, S> {
-    fn or_over<T>(&self, found: Option<T>) -> Option<T> {
-        if found.is_none() {
+    fn or_over<T>(&self, found: Result<T, Apart>) -> Result<T, Apart> {
+        if found.is_err() {
             self.is_over.store(true, Ordering::Relaxed);
         }
         found
     }
 
-    fn is_over(&self) -> bool {
-        self.is_over.load(Ordering::Relaxed)
+    fn go_on(&self) -> Result<(), Apart> {
+        if self.is_over.load(Ordering::Relaxed) { Err(Apart::NotCompared) } else { Ok(()) }
     }
 
     /// The sum of what the journal has put, and how many audits that are.
@@ -81,20 +96,24 @@ impl<S: JournaledStore> Both<'_, S> {
         &self,
         reader: &JournalReader,
         progress: &mut dyn FnMut(TrailStage, u64, u64),
-    ) -> Option<(Sum, u64)> {
+    ) -> Result<(Sum, u64), Apart> {
         let (mut sum, mut audits) = (Sum::default(), 0_u64);
-        let mut records = reader.iter_from(Offset::ZERO).ok()?;
-        while let Some(record) = records.next_ref().ok()?.filter(|record| record.offset < self.end) {
-            let offset = record.offset;
-            let (_, batch) = self.store.batch_at(offset).ok()?;
+        let mut records = reader.iter_from(Offset::ZERO).or(Err(Apart::NotCompared))?;
+        loop {
+            let next = records.next_ref().or(Err(Apart::NotCompared))?;
+            let Some(offset) = next.map(|record| record.offset).filter(|offset| *offset < self.end) else {
+                return Ok((sum, audits));
+            };
+            let (_, batch) = self.store.batch_at(offset).or(Err(Apart::NotCompared))?;
             if !batch.ops().iter().any(|op| is_in_trail(op.key())) {
                 continue;
             }
-            let (query_id, value) = batch.ops().iter().find_map(put_record)?;
-            let audit = record::decode(value, &query_id).ok()?;
-            if batch != index::batch_of(&audit, value.to_vec()) || self.is_over() {
-                return None;
+            let (query_id, value) = batch.ops().iter().find_map(put_record).ok_or(Apart::Differ)?;
+            let audit = record::decode(value, &query_id).or(Err(Apart::Differ))?;
+            if batch != index::batch_of(&audit, value.to_vec()) {
+                return Err(Apart::Differ);
             }
+            self.go_on()?;
             for op in batch.ops() {
                 if let BatchOp::Put { key, value } = op {
                     self.add(&mut sum, key, value, offset);
@@ -105,23 +124,25 @@ impl<S: JournaledStore> Both<'_, S> {
                 progress(TrailStage::Journal, offset.get(), self.end.get());
             }
         }
-        Some((sum, audits))
     }
 
     /// The sum of what the index shows, and how many entries that are. Each is looked up too: it must be found where a
     /// search looks for it.
-    fn index(&self, tell: &Sender<u64>) -> Option<(Sum, u64)> {
+    fn index(&self, tell: &Sender<u64>) -> Result<(Sum, u64), Apart> {
         let (mut sum, mut entries, mut before) = (Sum::default(), 0_u64, Vec::new());
-        let mut scan = self.store.scan(key_codec::trail(), Direction::Forward, usize::MAX).ok()?;
-        while let Some(entry) = scan.next_ref().ok()? {
-            let (value, origin) = self.store.get_with_origin(entry.key).ok()??;
-            if entry.key <= before.as_slice() || value != entry.value || self.is_over() {
-                return None;
+        let scan = self.store.scan(key_codec::trail(), Direction::Forward, usize::MAX);
+        let mut scan = scan.or(Err(Apart::NotCompared))?;
+        while let Some(entry) = scan.next_ref().or(Err(Apart::NotCompared))? {
+            let found = self.store.get_with_origin(entry.key).or(Err(Apart::NotCompared))?;
+            let (value, origin) = found.ok_or(Apart::Differ)?;
+            if entry.key <= before.as_slice() || value != entry.value {
+                return Err(Apart::Differ);
             }
+            self.go_on()?;
             if origin < self.end {
                 self.add(&mut sum, entry.key, &value, origin);
-            } else if !self.was_put(entry.key, value, origin) {
-                return None;
+            } else {
+                self.check_put(entry.key, value, origin)?;
             }
             before.clear();
             before.extend_from_slice(entry.key);
@@ -131,13 +152,14 @@ impl<S: JournaledStore> Both<'_, S> {
                 let _ = tell.send(entries);
             }
         }
-        Some((sum, entries))
+        Ok((sum, entries))
     }
 
     /// Whether the journal record at `origin` put this.
-    fn was_put(&self, key: &[u8], value: Vec<u8>, origin: Offset) -> bool {
+    fn check_put(&self, key: &[u8], value: Vec<u8>, origin: Offset) -> Result<(), Apart> {
         let put = BatchOp::Put { key: key.to_vec(), value };
-        self.store.batch_at(origin).is_ok_and(|(_, batch)| batch.ops().contains(&put))
+        let (_, batch) = self.store.batch_at(origin).or(Err(Apart::NotCompared))?;
+        if batch.ops().contains(&put) { Ok(()) } else { Err(Apart::Differ) }
     }
 
     fn add(&self, sum: &mut Sum, key: &[u8], value: &[u8], origin: Offset) {

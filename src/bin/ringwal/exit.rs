@@ -86,15 +86,8 @@ fn of_audit(error: &AuditError) -> u8 {
 
 fn of_store(error: &StoreError) -> u8 {
     match error {
+        _ if error.is_corruption() => 1,
         StoreError::Journal(error) => of_journal(error),
-        StoreError::IndexDamaged { .. }
-        | StoreError::IndexMissing { .. }
-        | StoreError::IndexOfAnotherJournal { .. }
-        | StoreError::IndexAhead { .. }
-        | StoreError::IndexGap { .. }
-        | StoreError::CannotRebuild { .. }
-        | StoreError::JournalNotWhole { .. }
-        | StoreError::NotABatch { .. } => 1,
         StoreError::EmptyKey
         | StoreError::KeyTooLong { .. }
         | StoreError::TooLarge { .. }

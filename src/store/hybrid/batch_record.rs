@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0       4        8
-//! | magic | count  | operations
+//! | magic | count  | operations, one at least
 //!
 //! 0     1         5           9     9 + key
 //! | tag | key u32 | value u32 | key | value |    a put
@@ -77,7 +77,8 @@ pub(super) fn places(payload: &[u8]) -> Option<Places<'_>> {
     if payload.get(MAGIC)? != MAGIC_BYTES {
         return None;
     }
-    let count = u32_at(payload, COUNT.start)?;
+    // A record without operations, which nobody writes, would be memory that no checkpoint gives back.
+    let count = u32_at(payload, COUNT.start).filter(|count| *count > 0)?;
     let places = Places { payload, at: OPERATIONS, left: count };
     // Every operation is looked at before the first is used: a batch is decoded whole or not at all.
     let mut end = places.clone();

@@ -35,6 +35,8 @@ pub(super) struct Checkpoints {
 impl Core {
     /// Brings everything that is in view into the index.
     pub(super) fn checkpoint(&self) -> StoreResult<()> {
+        // The index is the parent's, and a lock may be held by a thread that a forked child does not have.
+        self.journal.check_fork()?;
         let mut checkpoints = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(failed) = self.memory.failure() {
             return Err(failed);

@@ -50,6 +50,7 @@ pub(super) struct Queue {
 
 impl Core {
     pub(super) fn get(&self, key: &[u8]) -> StoreResult<Option<(Vec<u8>, u64)>> {
+        self.journal.check_fork()?;
         let found = self.read_view().look_up(key);
         found.resolve(key)
     }
@@ -60,6 +61,7 @@ impl Core {
         direction: Direction,
         limit: usize,
     ) -> StoreResult<Scan<'static>> {
+        self.journal.check_fork()?;
         let view = self.read_view().clone();
         view.scan(range, direction, limit)
     }

@@ -12,7 +12,7 @@ use super::open::JOURNAL;
 use super::options::HybridOptions;
 use super::view::View;
 use crate::disk::native::NativeDisk;
-use crate::disk::{Folder, ReadDisk};
+use crate::disk::{Folder, ReadDisk, fork_count};
 use crate::error::Error;
 use crate::journal::{JournalReader, Receipt};
 use crate::position::Offset;
@@ -31,7 +31,8 @@ const TRIES: u32 = 100;
 /// that was durable then. Needs read permission only.
 ///
 /// After a writer that was killed it shows what the next one will find, and changes nothing. When that next one comes,
-/// reads answer [`StoreError::IndexChanged`] until the reader was refreshed.
+/// reads answer [`StoreError::IndexChanged`] until the reader was refreshed. A forked child opens a reader of its own: reads
+/// and refreshes of its parent's answer [`Error::Forked`].
 ///
 /// It keeps in memory what the writer has not checkpointed, so as much as the writer does, and never more than its own
 /// [`memory_bytes_max`](HybridOptions::memory_bytes_max); where there is no index, everything that the journal holds. What
@@ -45,6 +46,7 @@ pub struct HybridReader {
     memory_bytes_max: usize,
     source: Mutex<Source>,
     view: RwLock<View>,
+    forks: u32,
 }
 
 /// What a reader's view is made from.
@@ -106,6 +108,7 @@ impl HybridReader {
             memory_bytes_max: options.memory_bytes_max,
             source: Mutex::new(Source { index: None, tail_bytes: 0 }),
             view,
+            forks: fork_count(),
         };
         this.refresh()?;
         Ok(this)
@@ -114,8 +117,9 @@ impl HybridReader {
     /// Goes on to the present: shows all that is durable now. Scans that were begun before are not disturbed.
     ///
     /// # Errors
-    /// As [`open`](Self::open). What was shown before is shown still.
+    /// As [`open`](Self::open); [`Error::Forked`]. What was shown before is shown still.
     pub fn refresh(&self) -> StoreResult<Offset> {
+        self.check_fork()?;
         let mut source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
         let mut too_long = None;
         for _ in 0..TRIES {
@@ -215,7 +219,13 @@ impl HybridReader {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Before any lock, which a thread may hold that a forked child does not have.
+    fn check_fork(&self) -> StoreResult<()> {
+        if fork_count() == self.forks { Ok(()) } else { Err(Error::Forked.into()) }
+    }
+
     fn look_up(&self, key: &[u8]) -> StoreResult<Option<(Vec<u8>, u64)>> {
+        self.check_fork()?;
         if !is_possible(key) {
             return Ok(None);
         }
@@ -236,6 +246,7 @@ impl KvStore for HybridReader {
     }
 
     fn scan(&self, range: KeyRange, direction: Direction, limit: usize) -> StoreResult<Scan<'_>> {
+        self.check_fork()?;
         self.shown().scan(&range, direction, limit)
     }
 
@@ -256,6 +267,7 @@ impl JournaledStore for HybridReader {
     }
 
     fn shown_end(&self) -> StoreResult<Offset> {
+        self.check_fork()?;
         Ok(self.as_of())
     }
 

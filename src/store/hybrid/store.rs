@@ -29,7 +29,8 @@ const TEMP_SEGMENT_BYTES: u64 = 4 << 20;
 ///
 /// One process has it open for writing; others may open it [for reading](Self::open_read_only) at the same time. Many
 /// threads share it, by reference or in an `Arc`. Dropping it closes it without a checkpoint and without a report;
-/// [`close`](Self::close) makes one and reports.
+/// [`close`](Self::close) makes one and reports. In a forked child reads, writes and checkpoints answer
+/// [`Error::Forked`].
 ///
 /// After a crash at any point: what was acknowledged is there, a batch is there whole or not at all, nothing is there that
 /// was not written, and the order of writes is kept: what is there is what the first so many writes made.
@@ -276,6 +277,7 @@ impl JournaledStore for HybridStore {
     }
 
     fn shown_end(&self) -> StoreResult<Offset> {
+        self.core.journal.check_fork()?;
         Ok(Offset::new(self.core.read_view().end))
     }
 

@@ -38,6 +38,8 @@ pub(super) fn cost(payload_bytes: usize, ops: usize) -> usize {
 
 impl Core {
     pub(super) fn write(&self, batch: WriteBatch) -> StoreResult<Written> {
+        // Before anything is waited for that only the parent has.
+        self.journal.check_fork()?;
         batch.check_keys()?;
         if batch.is_empty() {
             return Ok(Written::default());

@@ -122,8 +122,7 @@ impl Demo {
             anyhow::Ok((told??, live??))
         })?;
         let outcome = check(&directory, pid, &acknowledged, live, self.json)?;
-        demo_audit::ask(&keep.path().join("trail"), self.json)?;
-        Ok(outcome)
+        exit::told(outcome, demo_audit::ask(&keep.path().join("trail"), self.json))
     }
 }
 

@@ -36,16 +36,18 @@ impl Inspect {
     pub(crate) fn run(self) -> exit::Result {
         let facts = self.look()?;
         let refused = matches!(&facts.recovery, Some(Err(error)) if error.is_corruption());
-        let outcome = if refused || facts.cursors.is_err() { Outcome::Damage } else { Outcome::Good };
+        let are_damaged = matches!(&facts.cursors, Err(error) if error.is_corruption());
+        let outcome = if refused || are_damaged { Outcome::Damage } else { Outcome::Good };
         let told = match self.json {
             true => output::json(&self.as_json(&facts)),
             false => output::text(&self.as_text(&facts)),
         };
-        match facts.recovery {
-            // That it could not be found out is no answer; that a writer has come since is one.
-            Some(Err(error)) if !refused && !matches!(error, ringwal::Error::Locked { .. }) => {
+        // That something could not be found out is no answer; that a writer has come since is one.
+        match (facts.recovery, facts.cursors) {
+            (Some(Err(error)), _) if !refused && !matches!(error, ringwal::Error::Locked { .. }) => {
                 Err(error.into())
             }
+            (_, Err(error)) if outcome == Outcome::Good => Err(error.into()),
             _ => exit::told(outcome, told),
         }
     }

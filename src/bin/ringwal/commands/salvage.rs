@@ -9,8 +9,9 @@ use serde_json::json;
 use crate::exit::{self, Outcome, WrongUse};
 use crate::output::{self, Progress};
 
-/// Records are made durable together by this many bytes.
+/// Records are made durable together by this many bytes, their headers among them: one without a payload takes memory too.
 const GROUP_BYTES: usize = 1 << 20;
+const RECORD_HEADER_BYTES: usize = 40;
 
 #[derive(Args)]
 pub(crate) struct Salvage {
@@ -47,7 +48,7 @@ impl Salvage {
             match salvage.next_item() {
                 Ok(Some(Salvaged::Record { offset, payload, .. })) => {
                     progress.at(offset.get().min(total));
-                    group_bytes += payload.len();
+                    group_bytes += payload.len() + RECORD_HEADER_BYTES;
                     group.push(payload.to_vec());
                     report.records += 1;
                 }
@@ -101,7 +102,7 @@ fn options_for(journal: &std::path::Path) -> Options {
     const SEGMENT_BYTES_MAX: u64 = 2 << 30;
     const BLOCK_BYTES: u64 = 4096;
     /// The header of a segment, a commit record, and the header of a record.
-    const HEADERS_BYTES: u64 = BLOCK_BYTES + 104 + 40;
+    const HEADERS_BYTES: u64 = BLOCK_BYTES + 104 + RECORD_HEADER_BYTES as u64;
     let files = std::fs::read_dir(journal).into_iter().flatten().flatten();
     let segments = files.filter(|file| file.path().extension().is_some_and(|extension| extension == "seg"));
     let largest = segments.flat_map(|file| file.metadata()).map(|metadata| metadata.len()).max().unwrap_or(0);

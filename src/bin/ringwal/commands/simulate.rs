@@ -65,10 +65,7 @@ impl Simulate {
                 anyhow::ensure!(figures.injected.total() > 0, "nothing was injected: that proves nothing");
                 Ok(Outcome::Good)
             }
-            Err(failure) => {
-                output::text(&failure.to_string())?;
-                Ok(Outcome::Damage)
-            }
+            Err(failure) => exit::told(Outcome::Damage, output::text(&failure.to_string())),
         }
     }
 }

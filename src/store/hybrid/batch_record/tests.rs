@@ -20,7 +20,7 @@ impl Numbers {
 
     fn batch(&mut self) -> WriteBatch {
         let mut batch = WriteBatch::new();
-        for _ in 0..self.below(6) {
+        for _ in 0..1 + self.below(5) {
             if self.below(3) == 0 {
                 batch.delete(self.bytes(1, 20));
             } else {
@@ -99,6 +99,7 @@ fn every_shorter_record_and_claims_of_more_are_refused() {
     assert_eq!(with(9, 0), None, "an empty key");
     assert_eq!(with(9, 65_537), None, "a key that is too long");
     assert_eq!(with(13, u32::MAX), None, "a value beyond the record");
+    assert_eq!(decode(b"rwb\x01\0\0\0\0"), None, "no operations");
     let next_version = [&b"rwb\x02"[..], &payload[4..]].concat();
     assert_eq!(decode(&next_version), None);
 }

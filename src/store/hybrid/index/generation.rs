@@ -8,6 +8,7 @@ use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, TableDefinition, TableEr
 
 use super::errors::{damaged, guarded};
 use super::reader::Source;
+use crate::disk::fork_count;
 use crate::error::Error;
 use crate::position::JournalId;
 use crate::store::error::{StoreError, StoreResult};
@@ -65,6 +66,7 @@ pub(in crate::store::hybrid) struct Generation {
     state: IndexState,
     /// Of a reader, whose scans go on when it has gone over to another file. Dropped after the entries.
     source: Option<Source>,
+    forks: u32,
 }
 
 enum Entries {
@@ -100,18 +102,25 @@ impl Generation {
         })?;
         let state = state.ok_or_else(|| damaged(path, "it does not say what it is"))??;
         let entries = guarded(path, "read", || transaction.open_table(ENTRIES))?;
-        Ok(Self { path: Arc::clone(path), entries: Entries::Table(entries), state, source })
+        let entries = Entries::Table(entries);
+        Ok(Self { path: Arc::clone(path), entries, state, source, forks: fork_count() })
     }
 
     /// What there is before the first checkpoint.
     pub(in crate::store::hybrid) fn empty(path: PathBuf, id: JournalId) -> Self {
         let state = IndexState { id, applied: 0 };
-        Self { path: Arc::new(path), entries: Entries::None, state, source: None }
+        Self { path: Arc::new(path), entries: Entries::None, state, source: None, forks: fork_count() }
     }
 
     /// In place of this one when the store is closed.
     pub(in crate::store::hybrid) fn closed(&self) -> Self {
-        Self { path: Arc::clone(&self.path), entries: Entries::Closed, state: self.state, source: None }
+        let (path, entries) = (Arc::clone(&self.path), Entries::Closed);
+        Self { path, entries, state: self.state, source: None, forks: self.forks }
+    }
+
+    /// A forked child keeps no writer from the pages: that ends with the parent's own reading.
+    fn check_fork(&self) -> StoreResult<()> {
+        if fork_count() == self.forks { Ok(()) } else { Err(Error::Forked.into()) }
     }
 
     pub(in crate::store::hybrid) fn state(&self) -> IndexState {
@@ -120,6 +129,7 @@ impl Generation {
 
     /// The value of the key and where it came from.
     pub(in crate::store::hybrid) fn get(&self, key: &[u8]) -> StoreResult<Option<(Vec<u8>, u64)>> {
+        self.check_fork()?;
         let Some(entries) = self.entries.table()? else { return Ok(None) };
         self.unchanged(|| {
             let Some(found) = guarded(&self.path, "read", || entries.get(key))? else { return Ok(None) };
@@ -141,15 +151,17 @@ impl Generation {
         range: &KeyRange,
         direction: Direction,
     ) -> StoreResult<Rows> {
+        self.check_fork()?;
         let bounds: (Bound<&[u8]>, Bound<&[u8]>) = (range.lower(), range.upper());
-        let range = match self.entries.table()? {
+        let found = match self.entries.table()? {
             Some(entries) => {
-                let range = || guarded(&self.path, "read", || entries.range::<&[u8]>(bounds));
-                Some(self.unchanged(range)?)
+                let found = || guarded(&self.path, "read", || entries.range::<&[u8]>(bounds));
+                Some(self.unchanged(found)?)
             }
             None => None,
         };
-        let mut rows = Rows { generation: Arc::clone(self), range, direction, next: None };
+        let (generation, asked) = (Arc::clone(self), range.clone());
+        let mut rows = Rows { generation, range: found, asked, direction, next: None };
         rows.skip()?;
         Ok(rows)
     }
@@ -159,6 +171,18 @@ impl Generation {
             .split_first_chunk::<ORIGIN_BYTES>()
             .ok_or_else(|| damaged(&self.path, "an entry without its origin"))?;
         Ok((u64::from_le_bytes(*origin), value))
+    }
+}
+
+impl Drop for Generation {
+    fn drop(&mut self) {
+        if self.check_fork().is_ok() {
+            return;
+        }
+        // What keeps the pages from the writer are locks that a forked child shares with its parent: dropped there, they
+        // would be given back here.
+        std::mem::forget(std::mem::replace(&mut self.entries, Entries::None));
+        std::mem::forget(self.source.take());
     }
 }
 
@@ -181,8 +205,9 @@ type Guard = AccessGuard<'static, &'static [u8]>;
 pub(in crate::store::hybrid) struct Rows {
     generation: Arc<Generation>,
     range: Option<redb::Range<'static, &'static [u8], &'static [u8]>>,
+    asked: KeyRange,
     direction: Direction,
-    /// Its value is one that an entry can have.
+    /// Its key lies in the range that was asked for, its value is one that an entry can have.
     next: Option<(Guard, Guard)>,
 }
 
@@ -200,6 +225,7 @@ impl Rows {
 
     /// Goes over the next entry.
     pub(in crate::store::hybrid) fn skip(&mut self) -> StoreResult<()> {
+        self.generation.check_fork()?;
         if self.generation.source.as_ref().is_none_or(Source::is_shared) {
             return self.skip_unchecked();
         }
@@ -222,7 +248,11 @@ impl Rows {
             .transpose()?;
             Ok::<_, redb::StorageError>(())
         })?;
-        if let Some((_, value)) = &self.next {
+        if let Some((key, value)) = &self.next {
+            // redb looks for the ends of the range, and gives what stands between them in a page.
+            if !self.asked.contains(key.value()) {
+                return Err(damaged(&self.generation.path, "an entry stands where it does not belong"));
+            }
             self.generation.parted(value.value())?;
         }
         Ok(())

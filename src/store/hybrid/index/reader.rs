@@ -10,7 +10,7 @@ use super::backend::{INDEX, is_named, open_read};
 use super::errors::{guarded, not_opened};
 use super::generation::Generation;
 use super::left::Left;
-use crate::disk::{FileIdentity, Folder, ReadDisk};
+use crate::disk::{FileIdentity, Folder, ReadDisk, fork_count};
 use crate::error::Error;
 use crate::store::error::{StoreError, StoreResult};
 
@@ -62,6 +62,7 @@ pub(in crate::store::hybrid) struct IndexReader {
     path: Arc<PathBuf>,
     source: Source,
     identity: Option<FileIdentity>,
+    forks: u32,
 }
 
 impl IndexReader {
@@ -83,7 +84,7 @@ impl IndexReader {
             }
         }
         let (source, identity) = opened.map_err(|error| not_opened(&path, error))?;
-        Ok(Some(Self { path, source, identity }))
+        Ok(Some(Self { path, source, identity, forks: fork_count() }))
     }
 
     /// Whether the index' name still leads to this file, and no writer has it that does not know of this reader.
@@ -97,6 +98,15 @@ impl IndexReader {
             let transaction = guarded(&self.path, "read", || self.source.begin_read())?;
             Generation::of(&self.path, &transaction, Some(self.source.clone()))
         })
+    }
+}
+
+impl Drop for IndexReader {
+    fn drop(&mut self) {
+        // Its locks are those of the parent, who would lose them.
+        if self.forks != fork_count() {
+            std::mem::forget(self.source.clone());
+        }
     }
 }
 
