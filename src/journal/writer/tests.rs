@@ -78,3 +78,39 @@ fn a_close_for_which_no_segment_can_be_made_is_one_without_a_mark() {
     }
     assert!(passed >= 6 && refused >= 3, "{passed} passed over, {refused} refused");
 }
+
+/// Found by reading: with two empty segments behind the one that is written, a killed writer's write landed there after it
+/// had been looked at, and stayed behind the end.
+#[test]
+fn a_write_in_flight_into_the_third_last_segment_is_waited_for() {
+    const SECOND: &str = "00000000000000061440.seg";
+    let options = || Options::new().segment_bytes(64 << 10).recovery(crate::RecoveryPolicy::TruncateCorrupt);
+    let open =
+        |sim: &SimDisk| JournalWriter::open_simulated_with(sim, options(), Background::Caller).unwrap();
+    let mut in_flight = 0;
+    for seed in 0..300 {
+        let sim = SimDisk::new(seed);
+        let mut writer = open(&sim);
+        while writer.stats().rotations < 1
+            || sim.files().iter().filter(|name| name.ends_with(".seg")).count() < 3
+        {
+            writer.append(&[7; 25_000]).unwrap();
+        }
+        sim.process_kill();
+        drop(writer);
+        assert!(sim.rot(SECOND, 4096 + 5, &[1]));
+        let mut writer = open(&sim);
+        assert_eq!(sim.files().iter().filter(|name| name.ends_with(".seg")).count(), 3);
+        sim.crash_at(1 + seed % 2);
+        let _ = writer.append(&[9; 3000]);
+        sim.process_kill();
+        in_flight += u32::from(sim.is_write_in_flight());
+        drop(writer);
+        let writer = open(&sim);
+        let active = &writer.active;
+        let content = sim.content(&crate::format::file_name::segment(active.header.base)).unwrap();
+        let end = usize::try_from(active.header.position_of(writer.durable_end)).unwrap();
+        assert!(content[end..].iter().all(|byte| *byte == 0), "seed {seed}: something stands behind the end");
+    }
+    assert!(in_flight > 20, "{in_flight} writes were in flight");
+}
