@@ -25,7 +25,7 @@ pub(crate) use buffer::{AlignedBuffer, BLOCK_BYTES, block_ceiling, block_floor};
 pub(crate) use fork::fork_count;
 #[cfg(feature = "store")]
 pub(crate) use identity::FileIdentity;
-pub(crate) use native::{block_file_size_signal, descriptors_max};
+pub(crate) use native::{block_file_size_signal, descriptors_max, is_of_the_device};
 #[cfg(all(feature = "group-commit", not(ringwal_shuttle)))]
 pub(crate) use wake::WakeWord;
 

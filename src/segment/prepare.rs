@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use super::active::{AHEAD_STEP_BYTES, WritableSegment, is_full};
-use crate::disk::{Disk, Folder, block_file_size_signal, fork_count};
+use crate::disk::{Disk, Folder, block_file_size_signal, fork_count, is_of_the_device};
 use crate::error::{Error, Result};
 use crate::format::file_name::{self, UNFINISHED};
 use crate::format::segment_header::{SEGMENT_HEADER_BYTES, SegmentHeader};
@@ -208,8 +208,8 @@ impl Preparer {
         self.shared.lock().doubt.clone()
     }
 
-    /// Takes note of an error of work that the committer knows nothing of, where it is one of a flush: a device that loses
-    /// a flush says so once, to whoever asked for it, and what it lost may be a commit's bytes.
+    /// Takes note of an error of work that the committer knows nothing of, where it is the device's answer to a flush: a
+    /// device that loses a flush says so once, to whoever asked for it, and what it lost may be a commit's bytes.
     pub(crate) fn note(&self, error: &Error) {
         self.shared.lock().note(error);
     }
@@ -354,7 +354,8 @@ impl Jobs {
     }
 
     fn note(&mut self, error: &Error) {
-        let is_of_a_flush = |operation: &str, source| operation.starts_with("sync") && !is_full(source);
+        let is_of_a_flush =
+            |operation: &str, source| operation.starts_with("sync") && is_of_the_device(source);
         if matches!(error, Error::Io { operation, source, .. } if is_of_a_flush(operation, source)) {
             self.doubt(error);
         }

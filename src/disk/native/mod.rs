@@ -15,4 +15,4 @@ mod syscalls;
 mod uring;
 
 pub(crate) use directory::NativeDisk;
-pub(crate) use sys::{block_file_size_signal, descriptors_max};
+pub(crate) use sys::{block_file_size_signal, descriptors_max, is_of_the_device};

@@ -149,6 +149,14 @@ pub(crate) fn descriptors_max() -> usize {
     }
 }
 
+/// Whether the error is a device's own, and not one of opening something or of a limit: what `block/blk-core.c` of Linux
+/// makes of a failed request (but for a full device), and what a file system says that has stopped after one.
+pub(crate) fn is_of_the_device(error: &io::Error) -> bool {
+    use libc::{EBADE, EILSEQ, EIO, ENODATA, ENOLINK, EREMOTEIO, EROFS, ESHUTDOWN, ETIMEDOUT};
+    let errors = [EIO, EREMOTEIO, ENODATA, ETIMEDOUT, ENOLINK, EILSEQ, EBADE, ESHUTDOWN, EROFS];
+    error.raw_os_error().is_some_and(|number| errors.contains(&number))
+}
+
 /// Has the calling thread, and those that it starts, told by an error alone that a file may not get that long, and not by
 /// SIGXFSZ as well, which ends a process that has not said otherwise.
 pub(crate) fn block_file_size_signal() {

@@ -49,7 +49,9 @@ impl World<'_> {
     }
 
     pub(super) fn clean_up(&mut self) -> Judged {
-        if let Some(Ok(report)) = self.call(|writer| writer.cleanup())? {
+        let outcome = self.call(|writer| writer.cleanup())?;
+        self.cleanup_failed |= matches!(outcome, Some(Err(_)));
+        if let Some(Ok(report)) = outcome {
             judge!(
                 report.floor >= self.ledger.floor || self.is_damaged(),
                 "cleanup took the floor back to {}",
