@@ -226,3 +226,24 @@ fn a_cursor_is_not_set_to_what_was_given_up_since_it_was_seen() {
     );
     JournalWriter::open(&directory, options()).expect("nothing tells of a loss");
 }
+
+/// Found by a run of 20 million: damage of another file, which keeps a reader from looking for the journal's end, was told
+/// without the record that had been asked for.
+#[test]
+fn damage_that_hides_the_end_is_told_with_the_record_that_was_asked_for() {
+    let (_keep, directory) = common::journal_directory();
+    let mut writer = JournalWriter::open(&directory, options()).expect("a new journal");
+    writer.append(b"one").expect("an append");
+    drop(writer);
+    let [one, other] = [(); 2].map(|()| JournalReader::open(&directory).expect("a reader"));
+    // The next writer makes another watermark, so that the readers have to look for the end.
+    std::fs::remove_file(directory.join("watermark")).expect("a watermark");
+    let mut writer = JournalWriter::open(&directory, options()).expect("the journal");
+    let second = writer.append(b"two").expect("an append").offset;
+    drop(writer);
+    std::fs::write(directory.join("floor"), [7; 64]).expect("a file");
+    for outcome in [one.read(second).map(drop), other.iter_from(second).map(drop)] {
+        let Err(Error::Corrupt(damage)) = &outcome else { panic!("not told: {outcome:?}") };
+        assert!(damage.path.ends_with("floor") && damage.range.contains(&second), "{damage:?}");
+    }
+}

@@ -53,14 +53,15 @@ fn a_history_repeats_to_the_last_count() {
     assert_eq!(run(), run());
 }
 
-/// Found by a run of 20 million: damage of another file, which kept a reader from looking for the journal's end, was told
-/// without the record that had been asked for.
+/// Found by runs of 20 million: damage of another file, which kept a reader from looking for the journal's end, was told
+/// without the record that had been asked for; and what a lying disk had taken back was still expected where no reader could be had.
 #[test]
 fn a_history_that_broke_a_promise_once_keeps_it() {
-    const FOUND: u64 = 8_483_187_763_944_449_345;
-    let mut campaign = Campaign::new(FOUND..FOUND + 1);
-    while let Some(outcome) = campaign.run_next() {
-        outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    for found in [8_483_187_763_944_449_345, 8_585_497_630_374_438_015] {
+        let mut campaign = Campaign::new(found..found + 1);
+        while let Some(outcome) = campaign.run_next() {
+            outcome.unwrap_or_else(|failure| panic!("{failure}"));
+        }
+        assert_eq!(campaign.figures().histories, 1);
     }
-    assert_eq!(campaign.figures().histories, 1);
 }

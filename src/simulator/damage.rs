@@ -74,17 +74,20 @@ pub(super) fn check_opened(
 ) -> Judged<Option<u64>> {
     // Not the durable end: a commit that was cut is padded, and what it lost stood where the padding is.
     let end = writer.recovery_report().end;
-    let (reader, floor) = match writer.reader().and_then(|reader| Ok((reader.floor()?, reader))) {
-        Ok((floor, reader)) => (reader, floor),
-        Err(error) => {
-            judge!(ledger.is_rotten, "{}", uncalled_for("a reader", &error).0);
-            return Ok(Some(0));
-        }
-    };
     let kept = ledger.known.partition_point(|known| known.offset < end);
     if kept < ledger.known.len() && !gave_up {
         check_silence(ledger, kept, writer)?;
     }
+    let (reader, floor) = match writer.reader().and_then(|reader| Ok((reader.floor()?, reader))) {
+        Ok((floor, reader)) => (reader, floor),
+        Err(error) => {
+            judge!(ledger.is_rotten, "{}", uncalled_for("a reader", &error).0);
+            // What became of an append without an answer cannot be seen.
+            let can_go_on = ledger.pending.is_none();
+            ledger.give_up_behind(kept);
+            return Ok(can_go_on.then_some(0));
+        }
+    };
     let mut compared = 0;
     for known in &ledger.known[..kept] {
         if known.offset < floor {
