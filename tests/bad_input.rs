@@ -421,36 +421,3 @@ fn a_cut_sealed_segment_is_damage_and_a_damaged_record_in_it_is_named() {
     let mut writer = JournalWriter::open(&directory, options()).expect("in order");
     writer.append(b"goes on").expect("an append");
 }
-
-#[test]
-fn no_file_descriptors_left() {
-    let test = "no_file_descriptors_left";
-    if let Some(directory) = common::child_argument() {
-        let journal = Journal::open(&directory, options()).expect("the journal");
-        let first = journal.append(&[1; 30_000]).expect("an append");
-        let mut hogs = Vec::new();
-        // Each change of segments gives descriptors back, which are taken at once. What needs a new file is refused in
-        // the end; what does not goes on.
-        let refused = (0..40).find_map(|_| {
-            hogs.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
-            journal.append(&[2; 30_000]).err()
-        });
-        let refused = refused.expect("a segment too many");
-        assert!(
-            matches!(&refused, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EMFILE)),
-            "{refused}"
-        );
-        assert!(matches!(Journal::open(directory.with_file_name("new"), options()), Err(Error::Io { .. })));
-        drop(hogs);
-        journal.append(&[3; 30_000]).expect("there are descriptors again");
-        assert_eq!(journal.read(first.offset).expect("a read").payload, [1; 30_000]);
-        journal.close().expect("a close");
-        return;
-    }
-    let (_keep, directory) = common::journal_directory();
-    let mut command = std::process::Command::new("sh");
-    let exe = std::env::current_exe().expect("the test's own path");
-    let line = format!("ulimit -n 40 && exec {} {test} --exact --nocapture --test-threads=1", exe.display());
-    let output = command.args(["-c", &line]).env("RINGWAL_TEST_CHILD", &directory).output().expect("a child");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-}

@@ -5,6 +5,8 @@ mod common;
 
 use std::path::Path;
 
+#[cfg(feature = "group-commit")]
+use ringwal::{Error, Journal};
 use ringwal::{JournalReader, JournalWriter, Offset, Options};
 
 const SEGMENTS: usize = 300;
@@ -71,4 +73,33 @@ fn readers_of_many_segments_share_a_part_of_the_descriptors() {
     assert_eq!(open_segments(&directory), SEGMENTS, "all of them: a quarter of 4096 is more than there are");
     drop(second);
     assert_eq!(open_segments(&directory), 0);
+}
+
+#[cfg(feature = "group-commit")]
+#[test]
+fn no_file_descriptors_left() {
+    let test = "no_file_descriptors_left";
+    if let Some(directory) = common::child_argument() {
+        let options = || Options::new().segment_bytes(64 << 10).idle_commit(None);
+        let journal = Journal::open(&directory, options()).expect("the journal");
+        let first = journal.append(&[1; 30_000]).expect("an append");
+        // Below every descriptor there is: those that are open go on working, and no new one can be had.
+        limit(3);
+        // What needs a new file is refused in the end; what does not goes on.
+        let refused = (0..40).find_map(|_| journal.append(&[2; 30_000]).err());
+        let refused = refused.expect("a segment too many");
+        assert!(
+            matches!(&refused, Error::Io { source, .. } if source.raw_os_error() == Some(libc::EMFILE)),
+            "{refused}"
+        );
+        assert!(matches!(Journal::open(directory.with_file_name("new"), options()), Err(Error::Io { .. })));
+        limit(1024);
+        journal.append(&[3; 30_000]).expect("there are descriptors again");
+        assert_eq!(journal.read(first.offset).expect("a read").payload, [1; 30_000]);
+        journal.close().expect("a close");
+        return;
+    }
+    let (_keep, directory) = common::journal_directory();
+    let output = common::child_command(test, &directory).output().expect("a child");
+    assert!(output.status.success(), "{output:?}");
 }
