@@ -184,7 +184,7 @@ pub(crate) fn recover(disk: &dyn Disk, options: &RecoverOptions) -> Result<Recov
     let past_faults = options.policy == RecoveryPolicy::TruncateCorrupt;
     let mut seen = observe(disk, options.known_durable_below, past_faults)?;
     // What was given up may have left more empty segments behind the one that is written than a writer makes.
-    while files.get_from(seen.tail.segment.header.base)? {
+    while files.get_from(&seen)? {
         files.settle()?;
         seen = observe(disk, options.known_durable_below, past_faults)?;
     }
@@ -300,15 +300,16 @@ impl Writable<'_> {
         Ok(file)
     }
 
-    /// Opens and locks what is not yet open from the segment at `base` on. Whether there was anything.
-    fn get_from(&mut self, base: u64) -> Result<bool> {
-        let bases = list_bases(self.disk)?.into_iter().filter(|later| *later >= base);
-        let missing: Vec<u64> = bases.filter(|base| !self.open.contains_key(base)).collect();
+    /// Opens and locks what is not yet open from the last written segment on. Whether there was anything.
+    fn get_from(&mut self, seen: &Observation) -> Result<bool> {
         if cfg!(ringwal_zoo = "lock_on_the_lock_file_only") {
             return Ok(false);
         }
-        missing.iter().try_for_each(|base| self.get(*base).map(drop))?;
-        Ok(!missing.is_empty())
+        let open_before = self.open.len();
+        let end = seen.tail.segment.header.base;
+        let mut bases = seen.segments.headers().iter().map(|header| header.base).filter(|base| *base >= end);
+        bases.try_for_each(|base| self.get(base).map(drop))?;
+        Ok(self.open.len() > open_before)
     }
 
     /// Syncs the directory and the files that are open.
