@@ -6,7 +6,6 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::reader::JournalReader;
 use crate::disk::native::NativeDisk;
@@ -17,10 +16,7 @@ use crate::format::state_file::{StateFile, StateKind};
 use crate::position::Offset;
 use crate::segment::files::open_error;
 use crate::segment::manager::{WRITTEN_MAX, list_bases};
-use crate::segment::state;
-
-/// Setting a cursor takes milliseconds; cleanup holds the folder no longer than that.
-const FOLDER_PATIENCE: Duration = Duration::from_secs(10);
+use crate::segment::state::{self, FOLDER_PATIENCE};
 
 /// Whether a cursor holds cleanup back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -200,7 +196,7 @@ fn read_one(disk: &dyn ReadDisk, reader: &JournalReader, name: &str) -> Result<O
     Ok(Some(Cursor { name: name.to_owned(), offset: Offset::new(state.offset), kind }))
 }
 
-/// Makes durable whatever the last writer wrote, `end` included.
+/// Makes durable whatever the last writer wrote, and all from the segment in which `end` lies on.
 fn sync_written(disk: &dyn ReadDisk, end: u64) -> Result<()> {
     let bases = list_bases(disk)?;
     let written = bases.iter().rposition(|base| *base < end).unwrap_or(0);

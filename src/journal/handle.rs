@@ -331,8 +331,9 @@ impl Journal {
     /// is removed.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] when a cursor's file is damaged (nothing is removed then); [`Error::Io`];
-    /// [`Error::Failed`], [`Error::Closed`], [`Error::Forked`].
+    /// [`Error::Corrupt`] when a cursor's file is damaged (nothing is removed then); [`Error::Io`]. Where that was a flush
+    /// that failed, also in the background, the next commit is [`Error::Failed`]. [`Error::Failed`], [`Error::Closed`],
+    /// [`Error::Forked`].
     pub fn cleanup(&self) -> Result<CleanupReport> {
         self.check_fork()?;
         if let Some(refusal) = self.queue.rounds.refusal() {

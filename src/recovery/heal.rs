@@ -6,7 +6,6 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::observe::{Dirty, Observation};
 use crate::disk::{BLOCK_BYTES, Disk, Folder, FolderLock, WriteFile, block_ceiling};
@@ -16,7 +15,7 @@ use crate::format::file_name::{self, FLOOR, UNFINISHED, WATERMARK};
 use crate::format::scan::Expected;
 use crate::format::state_file::{StateFile, StateKind};
 use crate::segment::manager::directory_of;
-use crate::segment::state;
+use crate::segment::state::{self, FOLDER_PATIENCE};
 use crate::segment::walk::{Cache, SegmentFile};
 use crate::segment::watermark::{Mark, Watermark};
 
@@ -119,9 +118,7 @@ fn give_up_beyond(disk: &dyn Disk, seen: &Observation, kept_end: u64) -> Result<
 
 /// Keeps consumers from setting cursors, and cleanups out. `None` where there is no folder: nobody is there to be kept out.
 fn lock_cursors(disk: &dyn Disk) -> Result<Option<Box<dyn FolderLock>>> {
-    // Setting a cursor takes milliseconds; cleanup holds the folder no longer than that.
-    const PATIENCE: Duration = Duration::from_secs(10);
-    match disk.lock_folder(Folder::Cursors, PATIENCE) {
+    match disk.lock_folder(Folder::Cursors, FOLDER_PATIENCE) {
         Ok(lock) => Ok(Some(lock)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(source) => Err(Error::io("lock", disk.path(Folder::Cursors, ""), source)),
@@ -230,6 +227,8 @@ fn sync(file: &dyn WriteFile, segment: &SegmentFile) -> Result<()> {
 #[cfg(test)]
 #[cfg(feature = "sim")]
 mod tests {
+    use std::time::Duration;
+
     use super::super::observe::{observe, tests::journal};
     use super::*;
     use crate::disk::sim::SimDisk;

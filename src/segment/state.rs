@@ -4,11 +4,15 @@
 //! one is an error, never a default.
 
 use std::io;
+use std::time::Duration;
 
 use crate::disk::{Disk, Folder, ReadDisk};
 use crate::error::{CorruptionKind, Error, Result};
 use crate::format::file_name::{FLOOR, UNFINISHED};
 use crate::format::state_file::{STATE_FILE_BYTES, StateFile, StateKind};
+
+/// How long the lock of the cursors' folder is waited for: setting a cursor takes milliseconds, and cleanup holds it no longer.
+pub(crate) const FOLDER_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The floor, or `None` where none was ever set.
 pub(crate) fn read_floor(disk: &dyn ReadDisk) -> Result<Option<StateFile>> {

@@ -18,6 +18,10 @@ const OVERLAY: Option<&str> = Some(
 const FUSE: Option<&str> =
     Some("the file system is a user-space program (FUSE): durability is what that program makes of a flush");
 
+pub(super) const EXT4: u32 = 0x0000_EF53;
+pub(super) const TMPFS: u32 = 0x0102_1994;
+const XFS: u32 = 0x5846_5342;
+
 /// Magic numbers as in the kernel's `linux/magic.h` and the file systems' own headers.
 const KNOWN: [(u32, &str, Option<&str>); 19] = [
     (EXT4, "ext4", None),
@@ -26,7 +30,7 @@ const KNOWN: [(u32, &str, Option<&str>); 19] = [
     (0xF2F5_2010, "f2fs", None),
     (0x2FC1_2FC1, "zfs", None),
     (0xCA45_1A4E, "bcachefs", None),
-    (0x0102_1994, "tmpfs", MEMORY),
+    (TMPFS, "tmpfs", MEMORY),
     (0x8584_58F6, "ramfs", MEMORY),
     (0x794C_7630, "overlayfs", OVERLAY),
     (0x6573_5546, "fuse", FUSE),
@@ -40,9 +44,6 @@ const KNOWN: [(u32, &str, Option<&str>); 19] = [
     (0x0116_1970, "gfs2", None),
     (0x7461_636F, "ocfs2", None),
 ];
-
-const EXT4: u32 = 0x0000_EF53;
-const XFS: u32 = 0x5846_5342;
 
 /// Whether what the file system says of holes can be built on. These two look into their own extents, and into the page
 /// cache for what is not written yet; others have been wrong about what was written a moment ago (OpenZFS issue 15526).

@@ -28,6 +28,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::file_system;
 use super::sys::{self, Mapping};
 use crate::disk::wake::{Sharing, futex_wait, futex_wake_all};
 use crate::disk::{BLOCK_BYTES, SharedPage};
@@ -42,10 +43,8 @@ const POLL_MAX: Duration = Duration::from_millis(20);
 /// Whether the file system needs no room for a store to a page that was written before. It needs some for a page of several
 /// blocks: one of them may be a hole, as a copy makes it of zeros.
 fn takes_stores(file: &File) -> bool {
-    const EXT4: u32 = 0xef53;
-    const TMPFS: u32 = 0x0102_1994;
     let is_one_block = file.metadata().is_ok_and(|status| status.blksize() >= BLOCK_BYTES as u64);
-    is_one_block && matches!(sys::file_system_magic(file.as_fd()), Ok(EXT4 | TMPFS))
+    is_one_block && matches!(sys::file_system_magic(file.as_fd()), Ok(file_system::EXT4 | file_system::TMPFS))
 }
 
 /// A read that failed, with what to do about it.
