@@ -142,7 +142,7 @@ pub(super) struct Slot {
     rounds: Arc<Rounds>,
     /// The record of an append.
     pub(super) record: Mutex<Queued>,
-    /// The round that the request was taken in; 0 before.
+    /// The round that the request was taken in and is answered in; 0 before, and for a close, which is answered in none.
     round: AtomicU64,
     /// `NONE`, `REFUSED`, or an offset that was acknowledged, plus `KEPT`. Stored (release) after `refusal`.
     answer: AtomicU64,
@@ -225,6 +225,8 @@ impl Slot {
         let waiting = self.rounds.look_out.begin();
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         waiting.for_answer(left, || self.answer.load(Ordering::Relaxed) != NONE);
+        // The last round that was found over without an answer.
+        let mut over = 0;
         loop {
             if let Some(answer) = self.answer_now() {
                 return Some(answer);
@@ -244,25 +246,44 @@ impl Slot {
                     Some(left)
                 }
             };
-            self.rounds.over(round).sleep_through(round, patience);
+            if self.rounds.over(round).sleep_through(round, patience) == Slept::NotAtAll {
+                // What a round answers is answered before it is over, and the next one gathers by then.
+                assert!(
+                    over < round,
+                    "a waiter looked twice at round {round}, which was over, and had no answer"
+                );
+                over = round;
+            }
         }
     }
 }
 
 impl Over {
     /// Sleeps until `round` is over, for `patience`, or for no reason. Returns at once when it is over already.
-    fn sleep_through(&self, round: u64, patience: Option<Duration>) {
+    fn sleep_through(&self, round: u64, patience: Option<Duration>) -> Slept {
         self.sleepers.fetch_add(1, Ordering::SeqCst);
         let seen = self.word.load();
         // Modulo 2^32: whether the last round over is before this one.
-        if low_half(round).wrapping_sub(seen).cast_signed() > 0 {
+        let slept = if low_half(round).wrapping_sub(seen).cast_signed() > 0 {
             self.word.wait(seen, patience);
+            Slept::UntilWoken
         } else {
             // Answered by now, or taken in a later round than the one looked at.
             hint::spin_loop();
-        }
+            Slept::NotAtAll
+        };
         self.sleepers.fetch_sub(1, Ordering::SeqCst);
+        slept
     }
+}
+
+/// What became of sleeping through a round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Slept {
+    /// By a wake, by the clock or for no reason.
+    UntilWoken,
+    /// The round was over.
+    NotAtAll,
 }
 
 /// The commit thread's side of a slot. Dropped without an answer, it answers `Closed`, or with the journal's failure.
