@@ -23,8 +23,6 @@ pub(super) struct DurableEnd {
     /// The highest durable end seen. Relaxed: the bytes below it are read from files, which order themselves.
     seen: AtomicU64,
     watermark: RwLock<Option<Arc<Watermark>>>,
-    /// The writer is in this process, and the watermark is its own.
-    in_process: bool,
     examined: Mutex<Option<Examined>>,
 }
 
@@ -49,13 +47,13 @@ impl DurableEnd {
     pub(super) fn of_writer(watermark: Arc<Watermark>, id: JournalId) -> Self {
         let seen = AtomicU64::new(watermark.durable_end().unwrap_or(0));
         let watermark = RwLock::new(Some(watermark));
-        Self { id, seen, watermark, in_process: true, examined: Mutex::default() }
+        Self { id, seen, watermark, examined: Mutex::default() }
     }
 
     pub(super) fn of_directory(disk: &dyn ReadDisk, id: JournalId) -> Result<Self> {
         let watermark = RwLock::new(Watermark::open(disk, id)?.map(Arc::new));
         let seen = AtomicU64::new(0);
-        let this = Self { id, seen, watermark, in_process: false, examined: Mutex::default() };
+        let this = Self { id, seen, watermark, examined: Mutex::default() };
         this.refresh(disk)?;
         Ok(this)
     }
@@ -72,13 +70,20 @@ impl DurableEnd {
             .is_some_and(|published| published >= end)
     }
 
-    /// Looks for a higher durable end.
-    pub(super) fn refresh(&self, disk: &dyn ReadDisk) -> Result<u64> {
+    /// Looks for a higher durable end, and is content with any. There may be more where a flush that failed has taken the
+    /// watermark back: that is found when there is nothing new.
+    pub(super) fn news(&self, disk: &dyn ReadDisk) -> Result<u64> {
         if let Some(end) = self.published() {
             self.forget_dead();
             return Ok(end);
         }
-        if self.in_process {
+        self.refresh(disk)
+    }
+
+    /// Looks for the durable end.
+    pub(super) fn refresh(&self, disk: &dyn ReadDisk) -> Result<u64> {
+        self.published();
+        if self.has_writer() {
             return Ok(self.seen());
         }
         if lock::writer_lives(disk)? {
@@ -107,9 +112,14 @@ impl DurableEnd {
     }
 
     fn forget_dead(&self) {
-        if !self.in_process {
+        if !self.has_writer() {
             *self.lock_examined() = None;
         }
+    }
+
+    /// Whether the watermark is that of a writer in this process.
+    fn has_writer(&self) -> bool {
+        self.watermark().is_some_and(|watermark| watermark.has_writer())
     }
 
     fn lock_examined(&self) -> MutexGuard<'_, Option<Examined>> {
@@ -175,7 +185,7 @@ impl DurableEnd {
         };
         // The count is taken before the look, so that a publication in between is not slept through.
         let seen = watermark.announcements();
-        if self.refresh(disk)? <= end {
+        if self.news(disk)? <= end {
             let left =
                 deadline.map_or(patience, |deadline| deadline.saturating_duration_since(Instant::now()));
             watermark.wait(seen, left.min(LOOK_AROUND));

@@ -314,7 +314,8 @@ impl Journal {
         Ok(Follow::until(self.iter_from(offset)?, self.queue.rounds.ended.clone()))
     }
 
-    /// A reader that goes on working after the journal is closed.
+    /// A reader that goes on working after the journal is gone: as one that was opened then, or, after a failure, with what
+    /// was acknowledged.
     #[must_use]
     pub fn reader(&self) -> JournalReader {
         self.reader.clone()

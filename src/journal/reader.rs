@@ -287,7 +287,11 @@ impl JournalReader {
 
     /// Looks whether `offset`, which is not below what was known to be durable, or right behind it, is durable now.
     fn look_for(&self, offset: Offset, known: u64) -> Result<Offset> {
-        self.durable_end().map_err(|error| in_question(error, offset, Offset::new(known)))
+        let (durable, disk) = (&self.inner.durable, &*self.inner.disk);
+        let news = durable
+            .news(disk)
+            .and_then(|end| if offset.get() < end { Ok(end) } else { durable.refresh(disk) });
+        news.map(Offset::new).map_err(|error| in_question(error, offset, Offset::new(known)))
     }
 
     /// Why nothing is read at `offset`, which is not below the durable end.

@@ -80,7 +80,7 @@ impl Records {
         loop {
             let mut durable_end = self.reader.durable().seen();
             if self.offset >= durable_end {
-                durable_end = self.reader.durable_end()?.get();
+                durable_end = self.reader.durable().news(&*self.reader.disk())?;
                 if self.offset >= durable_end {
                     return self.reader.durable().refusal().map_or(Ok(false), Err);
                 }

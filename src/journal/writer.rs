@@ -442,6 +442,10 @@ impl Drop for JournalWriter {
         }
         // A handle can outlive the writer and holds the preparer too; the segments' locks must not wait for it.
         self.preparer.retire();
+        // After a failure it is not known what is durable: its readers go on showing what was acknowledged, and no more.
+        if self.closed {
+            self.watermark.retire();
+        }
     }
 }
 

@@ -125,7 +125,8 @@ impl JournalWriter {
         })
     }
 
-    /// A reader of this journal, for this or another thread; it goes on working after the writer is gone.
+    /// A reader of this journal, for this or another thread. It goes on working after the writer is gone: as one that was
+    /// opened then, or, after a failure, with what was acknowledged.
     ///
     /// # Errors
     /// [`Error::Io`] and the errors of damaged state files.

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::disk::{BLOCK_BYTES, Disk, Durable, Folder, ReadDisk, SharedPage};
@@ -42,11 +42,14 @@ pub(crate) struct Watermark {
     /// The durable end that this process published last. Its own readers go by it: a flush of the page that fails can
     /// take the page back.
     own_end: AtomicU64,
+    /// It is that of a writer in this process that has not closed the journal. Relaxed: whoever looks goes by locks and files afterwards.
+    has_writer: AtomicBool,
 }
 
 impl Watermark {
     fn new(page: Arc<dyn SharedPage>, id: JournalId) -> Self {
-        Self { page, id, published: AtomicU64::new(0), own_end: AtomicU64::new(0) }
+        let [published, own_end] = [0; 2].map(AtomicU64::new);
+        Self { page, id, published, own_end, has_writer: AtomicBool::new(false) }
     }
 
     /// The journal's watermark as it is, for those who look. `None` where there is none, or it is no page.
@@ -103,7 +106,19 @@ impl Watermark {
             }
         }
         watermark.own_end.store(mark.durable_end, Ordering::Release);
+        watermark.has_writer.store(true, Ordering::Relaxed);
         Ok(watermark)
+    }
+
+    /// Whether this is the watermark of a writer in this process that has not closed the journal: what it says is all there
+    /// is to say.
+    pub(crate) fn has_writer(&self) -> bool {
+        self.has_writer.load(Ordering::Relaxed)
+    }
+
+    /// Its writer has closed the journal and goes: whoever holds it looks at the journal itself from now on, and for those who come after.
+    pub(crate) fn retire(&self) {
+        self.has_writer.store(false, Ordering::Relaxed);
     }
 
     /// Sets both slots: after recovery, which may have gone back.
