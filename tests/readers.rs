@@ -373,6 +373,53 @@ fn a_reader_that_outlives_its_writer_sees_what_a_later_one_appends() {
     assert!(reader.durable_end().expect("an end") > second);
 }
 
+/// Found by a run of 20 million simulated crashes: who had the file of a removed segment open could not tell where its records
+/// end, for the next one, which says so, was gone too, and took that for damage.
+#[test]
+fn what_a_cleanup_removed_under_a_reader_is_not_taken_for_damage() {
+    let (_keep, directory) = common::journal_directory();
+    let journal = Journal::open(&directory, options()).expect("a new journal");
+    let base = |offset: Offset| offset.get() / (60 << 10);
+    let mut last = journal.append(&payload(11)).expect("an append").offset;
+    loop {
+        let next = journal.append(&payload(11)).expect("an append").offset;
+        if base(next) > base(last) {
+            break;
+        }
+        last = next;
+    }
+    let reader = journal.reader();
+    let last_of_first = last;
+    let mut records = reader.iter_from(last).expect("an iterator");
+    assert_eq!(records.next().expect("the first segment's last record").expect("a record").offset, last);
+    let behind = records.offset();
+    assert!(matches!(journal.reader().read(behind), Err(Error::NotARecord { .. })));
+    while base(last) < 4 {
+        last = journal.append(&payload(11)).expect("an append").offset;
+    }
+    journal.cursors().set("done", last, CursorKind::Pinned).expect("a cursor");
+    let asked = journal.reader();
+    asked.read(last_of_first).expect("the first segment's last record");
+    // Has the files of the first two segments open when they go, while it looks at the first.
+    let verifying = journal.reader();
+    verifying.read(Offset::new((60 << 10) + 104)).expect("the second segment's first record");
+    let mut floor = Offset::ZERO;
+    let mut clean_up = |report: &ringwal::VerifyReport| {
+        if report.segments == 1 {
+            floor = journal.cleanup().expect("a cleanup").floor;
+        }
+    };
+    let threads = std::num::NonZeroUsize::MIN;
+    let report = verifying.verify(&ringwal::VerifyOptions::new().threads(threads), &mut clean_up);
+    assert!(base(floor) >= 3, "the segments that say where those before them end are still there");
+    assert_eq!(report.expect("a verification").damage, []);
+    let next = records.next().expect("an answer");
+    assert!(matches!(next, Err(Error::BelowFloor { .. })), "{next:?}");
+    let read = asked.read(behind);
+    assert!(matches!(read, Err(Error::BelowFloor { .. })), "{read:?}");
+    journal.close().expect("a close");
+}
+
 /// Found by reading: who opened a journal while cleanup removed segments was told that one was missing.
 #[test]
 fn a_reader_that_is_opened_beside_a_cleanup_finds_a_whole_journal() {

@@ -240,12 +240,23 @@ impl JournalReader {
                 Item::Bad { at, .. } if self.sealed_end(&header)? == Some(at) => {
                     return Ok(Error::NotARecord { offset });
                 }
-                Item::Bad { at, kind } => return Ok(Error::corrupt(&path, at..limit, kind, [])),
+                Item::Bad { at, kind } => {
+                    let gone = self.is_gone(offset)?;
+                    return Ok(gone.unwrap_or_else(|| Error::corrupt(&path, at..limit, kind, [])));
+                }
                 Item::SegmentEnd => return Ok(Error::NotARecord { offset }),
                 Item::Record { .. } | Item::Commit { .. } | Item::CommitEnd { .. } | Item::Padding { .. } => {
                 }
             }
         }
+    }
+
+    /// Why there is nothing at `offset` any more, if a cleanup was faster. Who has a removed segment's file open can go on
+    /// reading it, but not know where its records end: the next segment, which says so, is gone too.
+    #[cold]
+    pub(super) fn is_gone(&self, offset: Offset) -> Result<Option<Error>> {
+        let floor = self.refresh_floor()?;
+        Ok((offset < floor).then_some(Error::BelowFloor { offset, floor }))
     }
 
     /// Where the records of a segment end that another one follows: the commit that begins the next one says so.

@@ -191,6 +191,11 @@ impl Records {
     /// The error for a place below the durable end where no valid record stands.
     #[cold]
     fn nothing_here(&mut self, at: u64, kind: CorruptionKind) -> Error {
+        match self.reader.is_gone(Offset::new(at)) {
+            Ok(Some(gone)) => return gone,
+            Ok(None) => {}
+            Err(error) => return error,
+        }
         let walk = self.walk.take().expect("the walk that came to the bad place");
         let path = walk.segment().path.clone();
         let end = self.reader.durable().seen().min(walk.segment().header.end());

@@ -266,15 +266,19 @@ impl<'a, W: Witness> Verify<'a, W> {
             self.expected = None;
             return Ok(());
         };
+        let end = match next {
+            Some(_) => self.reader.sealed_end(&header)?,
+            None => Some(self.report.durable_end.get().min(header.end())),
+        };
+        if end.is_none() && self.reader.is_gone(Offset::new(header.base))?.is_some() {
+            self.expected = None;
+            return Ok(());
+        }
         if self.expected.is_none() {
             self.witness.note_break();
         }
         let segment = SegmentFile { path: self.reader.segment_path(header.base), header, file };
         let limit = self.report.durable_end.get().min(header.end());
-        let end = match next {
-            Some(_) => self.reader.sealed_end(&header)?,
-            None => Some(limit),
-        };
         let cache = if self.deep { Cache::Past } else { Cache::Through };
         let scan = Scan::at_commit(header.id, header.base, header.end(), self.expected).check_hash(true);
         let mut walk = Walk::new(segment.clone(), scan, cache, CHUNK_BYTES);
