@@ -75,7 +75,9 @@ fn note_dirty(own: &[u8], at: u64, rest: &mut Rest, pending_zero: &mut bool) {
     let (first, others) = own.split_at(head.min(own.len()));
     let mut start = at;
     for sector in std::iter::once(first).chain(others.chunks(SECTOR_BYTES)) {
-        match sector.iter().rposition(|byte| *byte != 0) {
+        // Most are all zeros or end with something else, and both show at once.
+        let last = if is_zero(sector) { None } else { sector.iter().rposition(|byte| *byte != 0) };
+        match last {
             None => *pending_zero = true,
             Some(last) => {
                 rest.zero_sector |= std::mem::take(pending_zero);

@@ -1,7 +1,7 @@
 //! The oracle for histories in which nothing acknowledged may be lost: O1 to O9 of the fault model.
 
 use super::ledger::{Known, Ledger};
-use crate::disk::sim::SimDisk;
+use crate::disk::sim::{FrozenContent, SimDisk};
 use crate::error::{Error, Result};
 use crate::format::file_name::{self, UNFINISHED};
 use crate::journal::{CursorKind, JournalReader, JournalWriter, Options, VerifyOptions};
@@ -133,7 +133,8 @@ pub(super) fn check_idempotent(disk: &SimDisk, options: &Options) -> Judged {
 }
 
 /// Every file with its content, but the lock file, which says who opened last.
-pub(super) fn contents(disk: &SimDisk) -> Vec<(String, Option<Vec<u8>>)> {
-    let names = disk.files().into_iter().filter(|name| name != file_name::LOCK);
-    names.map(|name| (name.clone(), disk.content(&name))).collect()
+pub(super) fn contents(disk: &SimDisk) -> Vec<(String, FrozenContent)> {
+    let mut files = disk.frozen();
+    files.retain(|(name, _)| name != file_name::LOCK);
+    files
 }

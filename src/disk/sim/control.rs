@@ -9,6 +9,7 @@ use fastrand::Rng;
 
 use super::disk::SimHandle;
 use super::fault::{Failure, FlushFailure, Injected};
+use super::inode::FrozenContent;
 use super::names::{Edit, InodeNumber, Target, folder_name};
 use super::state::{Shared, State};
 use crate::disk::{Disk, Folder};
@@ -242,6 +243,14 @@ impl SimDisk {
         let state = self.shared.lock();
         let inode = file(&state, name)?;
         Some(state.inode(inode).bytes().to_vec())
+    }
+
+    /// All files with what they hold now as written.
+    pub(crate) fn frozen(&self) -> Vec<(String, FrozenContent)> {
+        let state = self.shared.lock();
+        let frozen =
+            |(folder, name, inode): (_, &str, _)| (joined(folder, name), state.inode(inode).freeze());
+        state.names.files().map(frozen).collect()
     }
 
     /// Gives the file this content, durable at once, name and folder included. Open handles see it.

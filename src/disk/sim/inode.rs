@@ -37,6 +37,16 @@ pub(super) struct Content {
     real: Vec<bool>,
 }
 
+/// What a file held at a moment, without a copy of it.
+#[derive(Clone, Debug)]
+pub(crate) struct FrozenContent(Arc<Content>);
+
+impl PartialEq for FrozenContent {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.bytes == other.0.bytes
+    }
+}
+
 /// A file, whatever its names.
 #[derive(Clone, Debug)]
 pub(super) struct Inode {
@@ -75,6 +85,10 @@ impl Inode {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.written.bytes
+    }
+
+    pub(super) fn freeze(&self) -> FrozenContent {
+        FrozenContent(self.written.clone())
     }
 
     /// Puts `bytes` in place of everything, durable at once.

@@ -48,3 +48,4 @@ mod writer;
 
 pub use control::SimDisk;
 pub use fault::{Failure, FlushFailure, Injected};
+pub(crate) use inode::FrozenContent;
