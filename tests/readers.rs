@@ -377,31 +377,30 @@ fn a_reader_that_outlives_its_writer_sees_what_a_later_one_appends() {
 /// end, for the next one, which says so, was gone too, and took that for damage.
 #[test]
 fn what_a_cleanup_removed_under_a_reader_is_not_taken_for_damage() {
+    const LAST: u64 = 3;
     let (_keep, directory) = common::journal_directory();
     let journal = Journal::open(&directory, options()).expect("a new journal");
     let base = |offset: Offset| offset.get() / (60 << 10);
-    let mut last = journal.append(&payload(11)).expect("an append").offset;
-    loop {
-        let next = journal.append(&payload(11)).expect("an append").offset;
-        if base(next) > base(last) {
-            break;
-        }
-        last = next;
+    let append = || journal.append(&payload(11)).expect("an append").offset;
+    // Both read up to the last record of one segment, and know nothing of the next.
+    let [reader, asked] = [0, 1].map(|_| JournalReader::open(&directory).expect("a reader"));
+    let mut records = reader.iter_from(Offset::ZERO).expect("an iterator");
+    let mut next = append();
+    while base(next) <= LAST {
+        assert_eq!(records.next().expect("a record").expect("a record").offset, next);
+        asked.read(next).expect("a record");
+        next = append();
     }
-    let reader = journal.reader();
-    let last_of_first = last;
-    let mut records = reader.iter_from(last).expect("an iterator");
-    assert_eq!(records.next().expect("the first segment's last record").expect("a record").offset, last);
     let behind = records.offset();
-    assert!(matches!(journal.reader().read(behind), Err(Error::NotARecord { .. })));
-    while base(last) < 4 {
-        last = journal.append(&payload(11)).expect("an append").offset;
+    assert_eq!(base(behind), LAST);
+    let other = JournalReader::open(&directory).expect("a reader");
+    assert!(matches!(other.read(behind), Err(Error::NotARecord { .. })));
+    while base(next) < LAST + 4 {
+        next = append();
     }
-    journal.cursors().set("done", last, CursorKind::Pinned).expect("a cursor");
-    let asked = journal.reader();
-    asked.read(last_of_first).expect("the first segment's last record");
+    journal.cursors().set("done", next, CursorKind::Pinned).expect("a cursor");
     // Has the files of the first two segments open when they go, while it looks at the first.
-    let verifying = journal.reader();
+    let verifying = JournalReader::open(&directory).expect("a reader");
     verifying.read(Offset::new((60 << 10) + 104)).expect("the second segment's first record");
     let mut floor = Offset::ZERO;
     let mut clean_up = |report: &ringwal::VerifyReport| {
@@ -411,12 +410,12 @@ fn what_a_cleanup_removed_under_a_reader_is_not_taken_for_damage() {
     };
     let threads = std::num::NonZeroUsize::MIN;
     let report = verifying.verify(&ringwal::VerifyOptions::new().threads(threads), &mut clean_up);
-    assert!(base(floor) >= 3, "the segments that say where those before them end are still there");
+    assert!(base(floor) > LAST + 1, "the segments that say where those before them end are still there");
     assert_eq!(report.expect("a verification").damage, []);
-    let next = records.next().expect("an answer");
-    assert!(matches!(next, Err(Error::BelowFloor { .. })), "{next:?}");
-    let read = asked.read(behind);
-    assert!(matches!(read, Err(Error::BelowFloor { .. })), "{read:?}");
+    let given = records.next().expect("an answer");
+    assert!(matches!(given, Err(Error::BelowFloor { .. })), "{given:?}");
+    let given = asked.read(behind);
+    assert!(matches!(given, Err(Error::BelowFloor { .. })), "{given:?}");
     journal.close().expect("a close");
 }
 
