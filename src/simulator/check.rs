@@ -70,7 +70,7 @@ pub(super) fn compare(ledger: &mut Ledger, reader: &JournalReader) -> Judged<u64
         extra.len(),
         ledger.pending.is_some()
     );
-    ledger.known.extend_from_slice(extra);
+    ledger.learn(extra.to_vec());
     ledger.pending = None;
     Ok(found.len() as u64)
 }

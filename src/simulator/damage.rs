@@ -19,7 +19,7 @@ pub(super) fn check_refused(ledger: &Ledger, disk: &SimDisk, error: &Error, astr
     judge!(names_damage, "damage was called by another name: {error}");
     // Who may not open it for writing can still read what is sound.
     if let Ok(reader) = JournalReader::open_simulated(disk) {
-        for known in &ledger.known {
+        for known in ledger.known.iter() {
             check_one(ledger, &reader, known)?;
         }
         // Nor may it be told that nothing is wrong.
@@ -106,7 +106,7 @@ pub(super) fn check_opened(
     }
     let Some(extra) = check_shown(ledger, &reader, floor, kept)? else { return Ok(None) };
     ledger.give_up_behind(kept);
-    ledger.known.extend(extra);
+    ledger.learn(extra);
     Ok(Some(compared))
 }
 
@@ -134,7 +134,7 @@ pub(super) fn take_up(ledger: &mut Ledger, writer: &JournalWriter) -> Judged<boo
         return Ok(false);
     };
     let Some(extra) = check_shown(ledger, &reader, floor, ledger.known.len())? else { return Ok(false) };
-    ledger.known.extend(extra);
+    ledger.learn(extra);
     ledger.pending = None;
     Ok(true)
 }

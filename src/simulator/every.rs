@@ -92,7 +92,8 @@ fn judge_damage(
         let offset = |position: usize| (base + position as u64).saturating_sub(SEGMENT_HEADER_BYTES as u64);
         ledger.rotten.push(offset(bytes.start)..offset(bytes.end));
     }
-    let mut is_noticed = !is_sound(disk);
+    let untouched = disk.snapshot(0);
+    let mut is_noticed = false;
     match JournalWriter::open_simulated(disk, world.options()) {
         Err(error) => {
             damage::check_refused(&ledger, disk, &error, false)?;
@@ -103,6 +104,7 @@ fn judge_damage(
             damage::check_opened(&mut ledger, &writer, false)?;
         }
     }
+    is_noticed = is_noticed || !is_sound(&untouched);
     // What stands in a segment's file up to the last record is all of use.
     let used = base.is_some_and(|base| {
         let start = base + bytes.start as u64;

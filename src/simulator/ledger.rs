@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::disk::sim::FlushFailure;
 use crate::format::commit::COMMIT_RECORD_BYTES;
@@ -45,17 +46,17 @@ impl Pending {
 /// Where a cursor may stand; `None` where there is none of that name.
 pub(super) type CursorPlace = Option<(Offset, CursorKind)>;
 
-/// Everything that was promised.
+/// Everything that was promised. Copies share the long lists until one of them changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
-    pub(super) known: Vec<Known>,
+    pub(super) known: Arc<Vec<Known>>,
     pub(super) pending: Option<Pending>,
     /// More than one place when a call that set or removed it did not come back in order.
     pub(super) cursors: BTreeMap<&'static str, Vec<CursorPlace>>,
     /// How many records were known before each append that was acknowledged.
     pub(super) appends: Vec<usize>,
     /// All payloads that were ever appended: a disk that lies may bring them back, in place of what came after them.
-    pub(super) submitted: BTreeSet<Vec<u8>>,
+    pub(super) submitted: Arc<BTreeSet<Vec<u8>>>,
     /// The highest floor that was reported.
     pub(super) floor: Offset,
     /// From here on the disk may have lied when it said that bytes were durable.
@@ -70,7 +71,14 @@ impl Ledger {
     /// Notes an acknowledged append.
     pub(super) fn acknowledge(&mut self, offsets: impl Iterator<Item = Offset>, payloads: Vec<Vec<u8>>) {
         self.appends.push(self.known.len());
-        self.known.extend(offsets.zip(payloads).map(|(offset, payload)| Known { offset, payload }));
+        self.learn(offsets.zip(payloads).map(|(offset, payload)| Known { offset, payload }).collect());
+    }
+
+    /// Records that are known from now on, behind all others.
+    pub(super) fn learn(&mut self, records: Vec<Known>) {
+        if !records.is_empty() {
+            Arc::make_mut(&mut self.known).extend(records);
+        }
     }
 
     /// Whether records found behind all known ones can come from the append without an answer.
@@ -153,7 +161,9 @@ impl Ledger {
             // What is appended there next is no safer.
             *from = known.offset.min(*from);
         }
-        self.known.truncate(kept);
+        if kept < self.known.len() {
+            Arc::make_mut(&mut self.known).truncate(kept);
+        }
         self.appends.retain(|first| *first < kept);
         self.pending = None;
         // A cursor that stood in what was given up was moved back.

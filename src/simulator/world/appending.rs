@@ -1,5 +1,7 @@
 //! The steps that append, and what their answers mean.
 
+use std::sync::Arc;
+
 use super::World;
 use crate::journal::Receipt;
 use crate::simulator::check::{Judged, compare, judge, uncalled_for};
@@ -23,7 +25,7 @@ impl World<'_> {
                 payload
             })
             .collect();
-        self.ledger.submitted.extend(payloads.iter().cloned());
+        Arc::make_mut(&mut self.ledger.submitted).extend(payloads.iter().cloned());
         let submitted = pending(payloads.clone());
         let is_group = matches!(submitted, Pending::Group(_));
         if self.open()?.is_none() {
