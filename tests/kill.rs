@@ -111,3 +111,28 @@ fn check(directory: &Path, acknowledged: &[(u64, u64, Offset)]) {
     let report = reader.verify(&Default::default(), &mut |_| ()).expect("a verification");
     assert!(report.is_sound(), "{report:?}");
 }
+
+/// Found by measuring: a file registered with the killed writer's ring kept its lock for some 50 ms, and the next writer waited.
+#[test]
+fn the_locks_of_a_killed_writer_are_free_when_it_is_gone() {
+    let test = "the_locks_of_a_killed_writer_are_free_when_it_is_gone";
+    let options = || Options::new().idle_commit(None).lock_wait(Duration::ZERO);
+    if let Some(directory) = common::child_argument() {
+        let journal = Journal::open(&directory, options()).expect("the journal");
+        journal.append(b"not closed").expect("an append");
+        common::tell("appended");
+        loop {
+            std::thread::park();
+        }
+    }
+    let (_keep, directory) = common::journal_directory();
+    for time in 0..5 {
+        let mut child = common::child(test, &directory);
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        assert!(lines.any(|line| line.expect("a line") == "appended"));
+        child.kill().expect("the child is ours to kill");
+        child.wait().expect("its end");
+        let journal = Journal::open(&directory, options());
+        journal.unwrap_or_else(|error| panic!("time {time}: {error}")).close().expect("a close");
+    }
+}

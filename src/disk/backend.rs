@@ -80,8 +80,6 @@ pub struct BackendReport {
     pub timings: Vec<FlushTiming>,
     /// Whether writes go past the page cache (`O_DIRECT`).
     pub direct: bool,
-    /// Whether the log file is registered with the ring.
-    pub registered_file: bool,
     /// Whether the commit buffer is registered with the ring.
     pub registered_buffer: bool,
     /// The ring's set-up flags in words; empty with system calls.

@@ -84,7 +84,6 @@ pub(crate) fn backend_json(report: &BackendReport) -> Value {
         "flush": report.flush.to_string(),
         "timings": report.timings.iter().map(timing).collect::<Vec<_>>(),
         "direct": report.direct,
-        "registered_file": report.registered_file,
         "registered_buffer": report.registered_buffer,
         "ring_setup": report.ring_setup,
     })

@@ -57,9 +57,6 @@ pub(super) trait Device: fmt::Debug + Send + 'static {
     /// The flush methods it knows; of equals the first is taken.
     const METHODS: &'static [FlushMethod];
 
-    /// Gets ready for writes to `file`, and to no other from now on.
-    fn attach(&mut self, file: &NativeFile) -> io::Result<()>;
-
     /// Gets ready for writes from `buffer`. Called before every commit.
     fn adopt(&mut self, buffer: &AlignedBuffer);
 
@@ -204,10 +201,7 @@ impl<D: Device> LogWriter for NativeLogWriter<D> {
         let file = file.downcast::<NativeFile>().map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidInput, "the file comes from another kind of disk")
         })?;
-        self.usable = false;
-        self.device.attach(&file)?;
         self.file = Some(file);
-        self.usable = true;
         Ok(())
     }
 
@@ -275,7 +269,6 @@ impl<D: Device> LogWriter for NativeLogWriter<D> {
             flush: self.flush,
             timings: self.timings.clone(),
             direct: self.file.as_ref().is_some_and(|file| file.is_direct()),
-            registered_file: false,
             registered_buffer: false,
             ring_setup: String::new(),
         };

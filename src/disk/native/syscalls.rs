@@ -31,10 +31,6 @@ impl Device for SyscallDevice {
     const BACKEND: Backend = Backend::Syscalls;
     const METHODS: &'static [FlushMethod] = &[FlushMethod::Fdatasync, FlushMethod::WriteDsync];
 
-    fn attach(&mut self, _file: &NativeFile) -> io::Result<()> {
-        Ok(())
-    }
-
     fn adopt(&mut self, _buffer: &AlignedBuffer) {}
 
     fn write(&mut self, piece: Piece<'_>, meanwhile: &mut dyn FnMut()) -> io::Result<usize> {

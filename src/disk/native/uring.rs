@@ -31,18 +31,14 @@ const PIECE_BYTES_MAX: usize = 1 << 30;
 /// How often the kernel may say in a row that it has no room for a submission; with the pauses about ten seconds.
 const PATIENCE: u32 = 10_000;
 const PAUSE: Duration = Duration::from_millis(1);
-/// No file, in the ring's table of files.
-const NO_FILE: i32 = -1;
 
-/// A ring and what is registered with it.
+/// A ring and the buffers registered with it. No file is: the kernel lets go of a registered file, and so of its lock, only
+/// tens of milliseconds after the process was killed, and whoever opens the journal next waits for that
+/// (docs/decisions/0018). One that an operation in flight uses is held by the operation.
 pub(super) struct RingDevice {
     /// Its memory is not handed on by a fork, so a child must not drop it.
     ring: ManuallyDrop<IoUring>,
     setup: &'static str,
-    /// The ring has a table for one file. False after that was refused.
-    has_table: bool,
-    /// The attached file stands in the table.
-    file_is_registered: bool,
     buffers: Registrations,
     /// Number of the operation in flight, or of the last one.
     operation: u64,
@@ -74,7 +70,6 @@ impl RingDevice {
     pub(super) fn new(single_thread: bool) -> io::Result<Self> {
         let setup = ring_setup::set_up(single_thread)?;
         let submitter = setup.ring.submitter();
-        let has_table = submitter.register_files(&[NO_FILE]).is_ok();
         // Before Linux 5.11, of which this feature is a mark, a fork could part registered memory from what the
         // process writes to it. (An empty table needs 5.19 anyhow.)
         let has_buffer_table = setup.ring.params().is_feature_ext_arg()
@@ -82,8 +77,6 @@ impl RingDevice {
         Ok(Self {
             ring: ManuallyDrop::new(setup.ring),
             setup: setup.words,
-            has_table,
-            file_is_registered: false,
             buffers: Registrations { has_table: has_buffer_table, places: [0; PLACES as usize], current: 0 },
             operation: 0,
             lost: false,
@@ -153,18 +146,11 @@ impl RingDevice {
         let (start, position) = (bytes.as_ptr(), piece.position);
         let flags = if piece.durably { libc::RWF_DSYNC } else { 0 };
         let file = types::Fd(piece.file.log_file().as_raw_fd());
-        Ok(match (self.buffers.place_of(piece.buffer), self.file_is_registered) {
-            (Some(place), true) => opcode::WriteFixed::new(types::Fixed(0), start, length, place)
-                .offset(position)
-                .rw_flags(flags)
-                .build(),
-            (Some(place), false) => {
+        Ok(match self.buffers.place_of(piece.buffer) {
+            Some(place) => {
                 opcode::WriteFixed::new(file, start, length, place).offset(position).rw_flags(flags).build()
             }
-            (None, true) => {
-                opcode::Write::new(types::Fixed(0), start, length).offset(position).rw_flags(flags).build()
-            }
-            (None, false) => opcode::Write::new(file, start, length).offset(position).rw_flags(flags).build(),
+            None => opcode::Write::new(file, start, length).offset(position).rw_flags(flags).build(),
         })
     }
 
@@ -202,22 +188,6 @@ impl Device for RingDevice {
     const METHODS: &'static [FlushMethod] =
         &[FlushMethod::Fdatasync, FlushMethod::WriteDsync, FlushMethod::RingFsync];
 
-    /// The file before may stay open until the first commit to this one: a flush that a kernel thread carried out
-    /// can hold it until the ring is entered again.
-    fn attach(&mut self, file: &NativeFile) -> io::Result<()> {
-        if !self.has_table {
-            return Ok(());
-        }
-        let fd = file.log_file().as_raw_fd();
-        self.file_is_registered = matches!(self.ring.submitter().register_files_update(0, &[fd]), Ok(1));
-        if !self.file_is_registered {
-            // The table must not keep the file before, and its lock, open.
-            self.has_table = false;
-            self.ring.submitter().unregister_files()?;
-        }
-        Ok(())
-    }
-
     fn adopt(&mut self, buffer: &AlignedBuffer) {
         match self.buffers.place_of(buffer) {
             Some(place) => self.buffers.current = place,
@@ -254,11 +224,7 @@ impl Device for RingDevice {
 
     fn ring_fsync(&mut self, file: &NativeFile) -> io::Result<()> {
         let flags = types::FsyncFlags::DATASYNC;
-        let entry = if self.file_is_registered {
-            opcode::Fsync::new(types::Fixed(0)).flags(flags).build()
-        } else {
-            opcode::Fsync::new(types::Fd(file.log_file().as_raw_fd())).flags(flags).build()
-        };
+        let entry = opcode::Fsync::new(types::Fd(file.log_file().as_raw_fd())).flags(flags).build();
         // SAFETY: a flush points to no memory.
         let ran = unsafe { self.run(entry, None) };
         if ran.outcome.is_err() {
@@ -272,7 +238,6 @@ impl Device for RingDevice {
     }
 
     fn describe(&self, report: &mut BackendReport) {
-        report.registered_file = self.file_is_registered;
         report.registered_buffer = self.buffers.places != [0; PLACES as usize];
         self.setup.clone_into(&mut report.ring_setup);
     }
@@ -282,16 +247,11 @@ impl Drop for RingDevice {
     fn drop(&mut self) {
         if self.forks != fork_count() {
             // A forked child has not got the ring's memory: at its addresses is nothing, or something of the child's own
-            // that unmapping would take away. What is in the ring's tables is its parent's.
+            // that unmapping would take away.
             // SAFETY: an `OwnedFd` needs an open descriptor that nothing else closes: it is the ring's, and the ring, which
             // alone would close it, is never dropped in this process.
             drop(unsafe { OwnedFd::from_raw_fd(self.ring.as_raw_fd()) });
             return;
-        }
-        // Closing a ring is finished in the background: without this the file would stay open for a moment longer.
-        if self.has_table {
-            // Refused on another thread than the ring's, and then it is only later.
-            let _ = self.ring.submitter().unregister_files();
         }
         // SAFETY: the ring must not be used after this: `self` is going, and nothing else reaches the ring.
         unsafe { ManuallyDrop::drop(&mut self.ring) };
@@ -302,7 +262,6 @@ impl fmt::Debug for RingDevice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RingDevice")
             .field("setup", &self.setup)
-            .field("file_is_registered", &self.file_is_registered)
             .field("buffers", &self.buffers)
             .field("lost", &self.lost)
             .finish_non_exhaustive()

@@ -129,7 +129,6 @@ impl LogWriter for SimWriter {
             flush: FlushMethod::WriteDsync,
             timings: Vec::new(),
             direct: !self.shared.lock().faults.buffered_log,
-            registered_file: false,
             registered_buffer: false,
             ring_setup: String::new(),
         }
