@@ -227,6 +227,26 @@ fn a_cursor_is_not_set_to_what_was_given_up_since_it_was_seen() {
     JournalWriter::open(&directory, options()).expect("nothing tells of a loss");
 }
 
+/// Found by reading: the cursors of a writer that had gone believed what it had published, whatever was given up since.
+#[test]
+fn cursors_that_outlive_their_writer_are_not_set_to_what_was_given_up_since() {
+    let (_keep, directory) = common::journal_directory();
+    let mut writer = JournalWriter::open(&directory, options()).expect("a new journal");
+    let offsets: Vec<_> = (0..6).map(|_| writer.append(&[7; 3000]).expect("an append").offset).collect();
+    let end = writer.durable_end();
+    let cursors = writer.cursors().expect("cursors");
+    writer.close().expect("a close");
+    let closed = JournalReader::open(&directory).and_then(|reader| reader.durable_end()).expect("an end");
+    flip(&directory, 0, HEADER_BYTES + offsets[2].get() + 100);
+    // Or opening would believe that it was closed in order, and look at nothing else.
+    flip(&directory, 0, HEADER_BYTES + closed.get() + 100);
+    let give_up = options().recovery(RecoveryPolicy::TruncateCorrupt);
+    drop(JournalWriter::open(&directory, give_up).expect("told to give up"));
+    let refused = cursors.set("reader", end, CursorKind::Pinned);
+    assert!(matches!(refused, Err(Error::NotYetDurable { .. })), "{refused:?}");
+    JournalWriter::open(&directory, options()).expect("nothing tells of a loss");
+}
+
 /// Found by a run of 20 million: damage of another file, which keeps a reader from looking for the journal's end, was told
 /// without the record that had been asked for.
 #[test]

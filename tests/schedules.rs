@@ -93,6 +93,13 @@ fn a_device_that_fails_wakes_everybody_with_the_first_cause() {
     assert!(seen.acknowledged > 0 && seen.refused > 0, "{seen:?}");
 }
 
+/// Found by reading: who was refused in a round without a number slept on the word of the next one, which nobody wakes.
+#[test]
+fn a_disk_without_room_wakes_everybody_who_is_refused() {
+    let seen = explore(Trouble::Room);
+    assert!(seen.acknowledged > 0 && seen.refused > 0, "{seen:?}");
+}
+
 #[test]
 fn a_panic_of_the_commit_thread_wakes_everybody_with_the_first_cause() {
     let seen = explore(Trouble::Panic);

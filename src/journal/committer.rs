@@ -356,6 +356,9 @@ impl Gathering {
             }
             Err(error) => {
                 self.has_refused = true;
+                if !cfg!(ringwal_zoo = "refused_in_no_round") {
+                    promise.taken(round);
+                }
                 promise.refuse(error);
             }
         }

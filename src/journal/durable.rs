@@ -54,7 +54,7 @@ impl DurableEnd {
         let watermark = RwLock::new(Watermark::open(disk, id)?.map(Arc::new));
         let seen = AtomicU64::new(0);
         let this = Self { id, seen, watermark, examined: Mutex::default() };
-        this.refresh(disk)?;
+        this.news(disk)?;
         Ok(this)
     }
 
@@ -65,9 +65,14 @@ impl DurableEnd {
 
     /// Whether a writer has said that every offset below `end` is durable, and not only what a look at what it left tells.
     pub(super) fn is_published(&self, end: u64) -> bool {
-        self.watermark()
-            .and_then(|watermark| watermark.durable_end())
-            .is_some_and(|published| published >= end)
+        let Some(watermark) = self.watermark() else { return false };
+        // What a writer that has gone had published may have been given up since; the page would say so.
+        let said = if watermark.has_writer() {
+            watermark.durable_end()
+        } else {
+            watermark.read().map(|mark| mark.durable_end)
+        };
+        said.is_some_and(|published| published >= end)
     }
 
     /// Looks for a higher durable end, and is content with any. There may be more where a flush that failed has taken the
@@ -78,6 +83,13 @@ impl DurableEnd {
             return Ok(end);
         }
         self.refresh(disk)
+    }
+
+    /// The highest durable end that was seen or published, without a look at the journal.
+    #[cfg(feature = "group-commit")]
+    pub(super) fn published_so_far(&self) -> u64 {
+        self.published();
+        self.seen()
     }
 
     /// Looks for the durable end.

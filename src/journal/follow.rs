@@ -44,7 +44,7 @@ impl Follow {
     /// As [`Records::next_ref`].
     pub fn next_ref(&mut self) -> Result<Option<RecordRef<'_>>> {
         while !self.wait(SLICE)? {
-            if self.is_ended() && !self.records.advance()? {
+            if self.is_ended() && !self.advance()? {
                 return Ok(None);
             } else if self.records.record().is_some() {
                 break;
@@ -66,7 +66,7 @@ impl Follow {
         // Beyond what a clock can tell is as long as it takes.
         let deadline = Instant::now().checked_add(patience);
         loop {
-            if self.records.advance()? {
+            if self.advance()? {
                 return Ok(true);
             }
             let left =
@@ -77,6 +77,14 @@ impl Follow {
             let reader = self.records.reader();
             reader.durable().wait_above(&*reader.disk(), self.records.offset().get(), left)?;
         }
+    }
+
+    fn advance(&mut self) -> Result<bool> {
+        #[cfg(feature = "group-commit")]
+        if self.is_ended() {
+            return self.records.advance_published();
+        }
+        self.records.advance()
     }
 
     fn is_ended(&self) -> bool {

@@ -266,7 +266,10 @@ impl JournalReader {
         }
         let Some((next, file)) = self.find_segment(header.end())? else { return Ok(None) };
         let segment = SegmentFile { path: self.segment_path(next.base), header: next, file };
-        let commit = segment.first_commit(Cache::Through)?;
+        let mut commit = segment.first_commit(Cache::Through)?;
+        if commit.is_none() {
+            commit = segment.first_commit(Cache::Past)?;
+        }
         Ok(commit.map(|commit| commit.durable_below))
     }
 
@@ -299,9 +302,10 @@ impl JournalReader {
     /// Looks whether `offset`, which is not below what was known to be durable, or right behind it, is durable now.
     fn look_for(&self, offset: Offset, known: u64) -> Result<Offset> {
         let (durable, disk) = (&self.inner.durable, &*self.inner.disk);
-        let news = durable
-            .news(disk)
-            .and_then(|end| if offset.get() < end { Ok(end) } else { durable.refresh(disk) });
+        let news = durable.news(disk).and_then(|end| {
+            // Without news it has looked at the journal itself.
+            if offset.get() < end || end == known { Ok(end) } else { durable.refresh(disk) }
+        });
         news.map(Offset::new).map_err(|error| in_question(error, offset, Offset::new(known)))
     }
 

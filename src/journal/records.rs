@@ -30,6 +30,14 @@ pub struct Records {
     is_first: bool,
 }
 
+/// Where there may be more behind what is known to be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    AtTheJournal,
+    #[cfg(feature = "group-commit")]
+    AtWhatWasPublished,
+}
+
 impl Records {
     pub(super) fn new(reader: JournalReader, offset: u64) -> Self {
         Self { reader, walk: None, offset, current: None, is_first: true }
@@ -72,15 +80,25 @@ impl Records {
             walk.read_through_cache();
             return Ok(true);
         }
-        self.advance_the_long_way()
+        self.advance_the_long_way(Look::AtTheJournal)
     }
 
-    fn advance_the_long_way(&mut self) -> Result<bool> {
+    /// As [`advance`](Self::advance), where the writer has gone and there will be no more than it had published.
+    #[cfg(feature = "group-commit")]
+    pub(super) fn advance_published(&mut self) -> Result<bool> {
+        self.advance_the_long_way(Look::AtWhatWasPublished)
+    }
+
+    fn advance_the_long_way(&mut self, look: Look) -> Result<bool> {
         self.current = None;
         loop {
             let mut durable_end = self.reader.durable().seen();
             if self.offset >= durable_end {
-                durable_end = self.reader.durable().news(&*self.reader.disk())?;
+                durable_end = match look {
+                    Look::AtTheJournal => self.reader.durable().news(&*self.reader.disk())?,
+                    #[cfg(feature = "group-commit")]
+                    Look::AtWhatWasPublished => self.reader.durable().published_so_far(),
+                };
                 if self.offset >= durable_end {
                     return self.reader.durable().refusal().map_or(Ok(false), Err);
                 }
@@ -103,10 +121,16 @@ impl Records {
                     self.is_first = false;
                 }
                 Item::Padding { from, end } => {
-                    if !cfg!(ringwal_zoo = "lost_commit_taken_for_padding")
-                        && !records_end_at(walk.segment(), from, end)?
-                    {
-                        return Err(self.nothing_here(from, CorruptionKind::Missing));
+                    if !cfg!(ringwal_zoo = "lost_commit_taken_for_padding") {
+                        // The walk stands behind it already: after an error it is met anew.
+                        match records_end_at(walk.segment(), from, end) {
+                            Ok(true) => {}
+                            Ok(false) => return Err(self.nothing_here(from, CorruptionKind::Missing)),
+                            Err(error) => {
+                                self.walk = None;
+                                return Err(error);
+                            }
+                        }
                     }
                     self.offset = end;
                     self.is_first = false;
@@ -191,12 +215,12 @@ impl Records {
     /// The error for a place below the durable end where no valid record stands.
     #[cold]
     fn nothing_here(&mut self, at: u64, kind: CorruptionKind) -> Error {
+        let walk = self.walk.take().expect("the walk that came to the bad place");
         match self.reader.is_gone(Offset::new(at)) {
             Ok(Some(gone)) => return gone,
             Ok(None) => {}
             Err(error) => return error,
         }
-        let walk = self.walk.take().expect("the walk that came to the bad place");
         let path = walk.segment().path.clone();
         let end = self.reader.durable().seen().min(walk.segment().header.end());
         if self.is_first && at == self.offset {

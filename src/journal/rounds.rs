@@ -142,7 +142,8 @@ pub(super) struct Slot {
     rounds: Arc<Rounds>,
     /// The record of an append.
     pub(super) record: Mutex<Queued>,
-    /// The round that the request was taken in and is answered in; 0 before, and for a close, which is answered in none.
+    /// The round that the request was taken or refused in, before which is over it is answered; 0 before, and for a close, which
+    /// is answered in none.
     round: AtomicU64,
     /// `NONE`, `REFUSED`, or an offset that was acknowledged, plus `KEPT`. Stored (release) after `refusal`.
     answer: AtomicU64,

@@ -270,7 +270,8 @@ impl<'a, W: Witness> Verify<'a, W> {
             Some(_) => self.reader.sealed_end(&header)?,
             None => Some(self.report.durable_end.get().min(header.end())),
         };
-        if end.is_none() && self.reader.is_gone(Offset::new(header.base))?.is_some() {
+        // Cleanup removed the one that says where this one's records end, and so this one before it.
+        if end.is_none() && self.reader.is_gone(Offset::new(header.end()))?.is_some() {
             self.expected = None;
             return Ok(());
         }

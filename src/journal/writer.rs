@@ -76,6 +76,8 @@ pub struct JournalWriter {
     pub(super) space_ahead: SpaceAhead,
     pub(super) failed: Option<Error>,
     pub(super) closed: bool,
+    /// With a last commit that says so.
+    pub(super) closed_in_order: bool,
     pub(super) forks: u32,
     /// Given back last.
     pub(super) _lock: WriterLock,
@@ -395,7 +397,7 @@ impl JournalWriter {
         self.check_usable()?;
         self.commit()?;
         self.write_empty(true)?;
-        self.closed = true;
+        (self.closed, self.closed_in_order) = (true, true);
         if let Some(failure) = self.preparer.retire() {
             return Err(self.fail(failure));
         }
@@ -442,8 +444,8 @@ impl Drop for JournalWriter {
         }
         // A handle can outlive the writer and holds the preparer too; the segments' locks must not wait for it.
         self.preparer.retire();
-        // After a failure it is not known what is durable: its readers go on showing what was acknowledged, and no more.
-        if self.closed {
+        // Else it is not known what is durable: its readers go on showing what was acknowledged, and no more.
+        if self.closed_in_order {
             self.watermark.retire();
         }
     }

@@ -120,6 +120,7 @@ impl JournalWriter {
             space_ahead: SpaceAhead::default(),
             failed: None,
             closed: false,
+            closed_in_order: false,
             forks: fork_count(),
             _lock: lock,
         })

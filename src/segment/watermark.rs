@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::disk::{BLOCK_BYTES, Disk, Durable, Folder, ReadDisk, SharedPage};
+use crate::disk::{BLOCK_BYTES, Disk, Durable, Folder, ReadDisk, SharedPage, fork_count};
 use crate::error::{Error, Result};
 use crate::format::file_name::WATERMARK;
 use crate::position::JournalId;
@@ -44,12 +44,14 @@ pub(crate) struct Watermark {
     own_end: AtomicU64,
     /// It is that of a writer in this process that has not closed the journal. Relaxed: whoever looks goes by locks and files afterwards.
     has_writer: AtomicBool,
+    /// A forked child has a copy that nobody retires.
+    forks: u32,
 }
 
 impl Watermark {
     fn new(page: Arc<dyn SharedPage>, id: JournalId) -> Self {
         let [published, own_end] = [0; 2].map(AtomicU64::new);
-        Self { page, id, published, own_end, has_writer: AtomicBool::new(false) }
+        Self { page, id, published, own_end, has_writer: AtomicBool::new(false), forks: fork_count() }
     }
 
     /// The journal's watermark as it is, for those who look. `None` where there is none, or it is no page.
@@ -113,7 +115,7 @@ impl Watermark {
     /// Whether this is the watermark of a writer in this process that has not closed the journal: what it says is all there
     /// is to say.
     pub(crate) fn has_writer(&self) -> bool {
-        self.has_writer.load(Ordering::Relaxed)
+        self.has_writer.load(Ordering::Relaxed) && self.forks == fork_count()
     }
 
     /// Its writer has closed the journal and goes: whoever holds it looks at the journal itself from now on, and for those who come after.

@@ -93,18 +93,18 @@ fn judge_damage(
         ledger.rotten.push(offset(bytes.start)..offset(bytes.end));
     }
     let untouched = disk.snapshot(0);
-    let mut is_noticed = false;
+    let mut is_noticed;
     match JournalWriter::open_simulated(disk, world.options()) {
         Err(error) => {
             damage::check_refused(&ledger, disk, &error, false)?;
             is_noticed = true;
         }
         Ok(writer) => {
-            is_noticed |= writer.recovery_report().bytes_cut > 0 || !writer.recovery_report().clean_shutdown;
+            is_noticed = writer.recovery_report().bytes_cut > 0 || !writer.recovery_report().clean_shutdown;
             damage::check_opened(&mut ledger, &writer, false)?;
+            is_noticed |= !is_sound(&untouched);
         }
     }
-    is_noticed = is_noticed || !is_sound(&untouched);
     // What stands in a segment's file up to the last record is all of use.
     let used = base.is_some_and(|base| {
         let start = base + bytes.start as u64;

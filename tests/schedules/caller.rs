@@ -165,6 +165,8 @@ impl Caller {
     /// Says whose it is and which: in the order in which they are handed over.
     fn payload(&mut self) -> Vec<u8> {
         self.handed_over += 1;
-        vec![self.number, self.handed_over]
+        let mut payload = vec![self.number, self.handed_over];
+        payload.resize(self.world.payload_bytes(), 0);
+        payload
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum Trouble {
     Drop,
     /// A write or a flush fails.
     Device,
+    /// The first segment is all there is room for.
+    Room,
     /// The commit thread panics.
     Panic,
 }
@@ -97,6 +99,9 @@ impl World {
             let how = if thread_rng().gen_ratio(1, 2) { Failure::Once } else { Failure::Forever };
             this.disk.fail_operation(nth, errno, how);
         }
+        if this.trouble == Trouble::Room {
+            this.disk.set_room(Some(0));
+        }
         let callers: Vec<_> = (0..thread_rng().gen_range(2..4))
             .map(|number| {
                 let (world, journal) = (this.clone(), journal.clone());
@@ -108,6 +113,7 @@ impl World {
             callers.into_iter().map(|caller| caller.join().expect("a caller")).collect();
         if let Some(journal) = journal {
             this.look_once_more(&journal);
+            this.check_durable_end(&journal);
         }
         this.check_what_is_left(&callers);
         let mut figures = Figures { schedules: 1, ..Figures::default() };
@@ -119,7 +125,7 @@ impl World {
     fn make_trouble(&self, journal: Arc<Journal>) -> Option<Arc<Journal>> {
         match self.trouble {
             Trouble::Drop => return None,
-            Trouble::None | Trouble::Device => {}
+            Trouble::None | Trouble::Device | Trouble::Room => {}
             Trouble::Panic => journal.panic_commit_thread(),
             Trouble::Close => {
                 let other = thread_rng().gen_ratio(1, 2).then(|| {
@@ -144,16 +150,33 @@ impl World {
         if self.has_failed() {
             self.judge_refusal(&journal.append(b"late").expect_err("a failed journal takes records"));
             self.judge_refusal(&journal.close().expect_err("a failed journal closes"));
-        } else if self.trouble != Trouble::Panic && self.trouble != Trouble::Device {
+        } else if self.takes_all() || self.trouble == Trouble::Close {
             journal.close().expect("a close");
             journal.close().expect("closed already");
         }
     }
 
+    /// What the handle calls durable outlives a power cut, also after a failure.
+    fn check_durable_end(&self, journal: &Journal) {
+        let said = journal.durable_end();
+        let disk = self.disk.snapshot(said.get());
+        disk.clear_faults();
+        disk.set_room(None);
+        disk.power_cut();
+        let writer = JournalWriter::open_simulated(&disk, self.options.clone()).expect("only the power went");
+        let end = writer.durable_end();
+        assert!(end >= said, "{said} was called durable, and the journal ends at {end}");
+    }
+
+    /// Large enough that the first segment does not take all, where that is wanted.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        if self.trouble == Trouble::Room { 7000 } else { 2 }
+    }
+
     /// Whether this is how a caller may be refused here; everybody is told the same cause.
     pub(crate) fn judge_refusal(&self, error: &Error) {
         match (self.trouble, error) {
-            (Trouble::Close, Error::Closed) => {}
+            (Trouble::Close, Error::Closed) | (Trouble::Room, Error::DiskFull { .. }) => {}
             (Trouble::Device | Trouble::Panic, Error::Failed { first }) => {
                 let right = match **first {
                     Error::Io { .. } => self.trouble == Trouble::Device,
@@ -182,6 +205,7 @@ impl World {
     pub(crate) fn survives_a_power_cut(&self, offset: Offset, payload: &[u8]) {
         let disk = self.disk.snapshot(offset.get());
         disk.clear_faults();
+        disk.set_room(None);
         disk.power_cut();
         let writer = JournalWriter::open_simulated(&disk, self.options.clone()).expect("only the power went");
         let found = writer.reader().and_then(|reader| reader.read(offset));
@@ -191,6 +215,7 @@ impl World {
     /// Every acknowledged record is there in the end, and nothing twice.
     fn check_what_is_left(&self, callers: &[Caller]) {
         self.disk.clear_faults();
+        self.disk.set_room(None);
         self.disk.power_cut();
         let writer =
             JournalWriter::open_simulated(&self.disk, self.options.clone()).expect("only the power went");
