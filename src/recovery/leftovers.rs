@@ -104,4 +104,21 @@ mod tests {
         }
         assert!(missed > 3, "only {missed} operations failed");
     }
+
+    #[test]
+    fn what_cannot_be_removed_is_told() {
+        const EIO: i32 = 5;
+        let mut told = 0;
+        for nth in 1..12 {
+            let (control, disk) = with_leftovers();
+            let seen = observe(&*disk, 0, false).unwrap();
+            control.fail_operation(nth, EIO, Failure::Once);
+            match remove_leftovers(&*disk, &seen) {
+                Ok(()) => {}
+                Err(Error::Io { operation: "remove", .. }) => told += 1,
+                Err(other) => panic!("operation {nth}: {other}"),
+            }
+        }
+        assert_eq!(told, LEFT.len());
+    }
 }
