@@ -84,7 +84,7 @@ pub(super) fn check_opened(
             judge!(ledger.is_rotten, "{}", uncalled_for("a reader", &error).0);
             // What became of an append without an answer cannot be seen.
             let can_go_on = ledger.pending.is_none();
-            ledger.give_up_behind(kept);
+            ledger.give_up_behind(kept, end);
             return Ok(can_go_on.then_some(0));
         }
     };
@@ -105,7 +105,7 @@ pub(super) fn check_opened(
         compared += 1;
     }
     let Some(extra) = check_shown(ledger, &reader, floor, kept)? else { return Ok(None) };
-    ledger.give_up_behind(kept);
+    ledger.give_up_behind(kept, end);
     ledger.learn(extra);
     Ok(Some(compared))
 }

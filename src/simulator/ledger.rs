@@ -155,11 +155,11 @@ impl Ledger {
         }
     }
 
-    /// Damage was given up: nothing is known of what stood behind.
-    pub(super) fn give_up_behind(&mut self, kept: usize) {
-        if let (Some(from), Some(known)) = (&mut self.doubtful_from, self.known.get(kept)) {
-            // What is appended there next is no safer.
-            *from = known.offset.min(*from);
+    /// Damage was given up: nothing is known of what stood behind `end`, where the journal goes on.
+    pub(super) fn give_up_behind(&mut self, kept: usize, end: Offset) {
+        if let (Some(from), true) = (&mut self.doubtful_from, kept < self.known.len()) {
+            // What is appended there next is no safer. It can stand before what was lost, which may have begun a segment.
+            *from = end.min(*from);
         }
         if kept < self.known.len() {
             Arc::make_mut(&mut self.known).truncate(kept);
