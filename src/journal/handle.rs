@@ -278,7 +278,8 @@ impl Journal {
     /// Every offset below is durable.
     #[must_use]
     pub fn durable_end(&self) -> Offset {
-        // As long as the journal is open this reads a page of memory and cannot fail; after that, what was seen last is durable.
+        // As long as the journal is open this reads a page of memory and cannot fail; after that, what was seen last is
+        // durable.
         self.reader.durable_end().unwrap_or(Offset::new(self.reader.durable().seen()))
     }
 

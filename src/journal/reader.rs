@@ -241,7 +241,7 @@ impl JournalReader {
                     return Ok(Error::NotARecord { offset });
                 }
                 Item::Bad { at, kind } => {
-                    let gone = self.is_gone(offset)?;
+                    let gone = self.why_gone(offset)?;
                     return Ok(gone.unwrap_or_else(|| Error::corrupt(&path, at..limit, kind, [])));
                 }
                 Item::SegmentEnd => return Ok(Error::NotARecord { offset }),
@@ -253,8 +253,7 @@ impl JournalReader {
 
     /// Why there is nothing at `offset` any more, if a cleanup was faster. Who has a removed segment's file open can go on
     /// reading it, but not know where its records end: the next segment, which says so, is gone too.
-    #[cold]
-    pub(super) fn is_gone(&self, offset: Offset) -> Result<Option<Error>> {
+    pub(super) fn why_gone(&self, offset: Offset) -> Result<Option<Error>> {
         let floor = self.refresh_floor()?;
         Ok((offset < floor).then_some(Error::BelowFloor { offset, floor }))
     }
@@ -289,9 +288,8 @@ impl JournalReader {
         match self.find_segment(offset.get())? {
             Some(found) => Ok(found),
             None => {
-                let floor = self.refresh_floor()?;
-                if offset < floor {
-                    return Err(Error::BelowFloor { offset, floor });
+                if let Some(gone) = self.why_gone(offset)? {
+                    return Err(gone);
                 }
                 let directory = self.view().segments().directory().to_owned();
                 Err(Error::MissingSegment { directory, base: offset })
@@ -352,11 +350,10 @@ impl JournalReader {
                 return Err(self.beyond(offset, durable_end));
             }
         }
-        let floor = self.refresh_floor()?;
-        if offset < floor {
-            return Err(Error::BelowFloor { offset, floor });
+        match self.why_gone(offset)? {
+            Some(gone) => Err(gone),
+            None => Ok(Records::new(self.clone(), offset.get())),
         }
-        Ok(Records::new(self.clone(), offset.get()))
     }
 
     /// All records from `offset` on, waiting for more at the end.

@@ -144,10 +144,9 @@ impl Records {
     fn enter_segment(&mut self) -> Result<()> {
         let offset = self.offset;
         let Some((header, file)) = self.reader.find_segment(offset)? else {
-            let floor = self.reader.refresh_floor()?;
             let offset = Offset::new(offset);
-            if offset < floor {
-                return Err(Error::BelowFloor { offset, floor });
+            if let Some(gone) = self.reader.why_gone(offset)? {
+                return Err(gone);
             }
             let directory = self.reader.segments()?.directory().to_owned();
             return Err(Error::MissingSegment { directory, base: offset });
@@ -216,7 +215,7 @@ impl Records {
     #[cold]
     fn nothing_here(&mut self, at: u64, kind: CorruptionKind) -> Error {
         let walk = self.walk.take().expect("the walk that came to the bad place");
-        match self.reader.is_gone(Offset::new(at)) {
+        match self.reader.why_gone(Offset::new(at)) {
             Ok(Some(gone)) => return gone,
             Ok(None) => {}
             Err(error) => return error,

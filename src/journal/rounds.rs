@@ -21,7 +21,7 @@ const WORDS: usize = 4;
 /// The commit thread works in rounds, numbered from 1: gather, make durable, answer. While one round is on its way, the
 /// next one gathers and the one before may be answered. A waiter must sleep on the word of the round that its request is
 /// answered in. There are four words, used in turn; each holds the low half of the number of the last of its rounds
-/// that is over. Pairings: `gathering` is stored (release) after every request taken in the round before has its `round`; a
+/// that is over. Pairings: `gathering` is stored (release) after every request taken or refused in the round before has its `round`; a
 /// waiter loads `gathering` (acquire) before its own `round`, so either it sees its round, or its request will be
 /// taken in the round that `gathering` names or a later one. A word is stored (release) after the round's answers; a
 /// waiter that loads it (acquire) sees them.
@@ -142,8 +142,8 @@ pub(super) struct Slot {
     rounds: Arc<Rounds>,
     /// The record of an append.
     pub(super) record: Mutex<Queued>,
-    /// The round that the request was taken or refused in, before which is over it is answered; 0 before, and for a close, which
-    /// is answered in none.
+    /// The round that the request was taken or refused in; the answer comes before that round is over. 0 before, and for a
+    /// close, which no round answers.
     round: AtomicU64,
     /// `NONE`, `REFUSED`, or an offset that was acknowledged, plus `KEPT`. Stored (release) after `refusal`.
     answer: AtomicU64,

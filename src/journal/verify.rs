@@ -271,7 +271,7 @@ impl<'a, W: Witness> Verify<'a, W> {
             None => Some(self.report.durable_end.get().min(header.end())),
         };
         // Cleanup removed the one that says where this one's records end, and so this one before it.
-        if end.is_none() && self.reader.is_gone(Offset::new(header.end()))?.is_some() {
+        if end.is_none() && self.reader.why_gone(Offset::new(header.end()))?.is_some() {
             self.expected = None;
             return Ok(());
         }

@@ -77,6 +77,14 @@ mod tests {
         (control, disk)
     }
 
+    /// What removing came to when the `nth` operation of it failed, and how many did.
+    fn removed_with_a_failure(nth: u64, errno: i32) -> (Result<()>, u64) {
+        let (control, disk) = with_leftovers();
+        let seen = observe(&*disk, 0, false).unwrap();
+        control.fail_operation(nth, errno, Failure::Once);
+        (remove_leftovers(&*disk, &seen), control.injected().errors)
+    }
+
     /// Found by reading: setting a cursor failed when a writer opened at that moment.
     #[test]
     fn what_a_consumer_or_a_cleanup_is_making_is_left_to_it() {
@@ -96,11 +104,9 @@ mod tests {
         const ENOENT: i32 = 2;
         let mut missed = 0;
         for nth in 1..8 {
-            let (control, disk) = with_leftovers();
-            let seen = observe(&*disk, 0, false).unwrap();
-            control.fail_operation(nth, ENOENT, Failure::Once);
-            remove_leftovers(&*disk, &seen).unwrap_or_else(|e| panic!("operation {nth}: {e}"));
-            missed += control.injected().errors;
+            let (outcome, errors) = removed_with_a_failure(nth, ENOENT);
+            outcome.unwrap_or_else(|error| panic!("operation {nth}: {error}"));
+            missed += errors;
         }
         assert!(missed > 3, "only {missed} operations failed");
     }
@@ -110,10 +116,7 @@ mod tests {
         const EIO: i32 = 5;
         let mut told = 0;
         for nth in 1..12 {
-            let (control, disk) = with_leftovers();
-            let seen = observe(&*disk, 0, false).unwrap();
-            control.fail_operation(nth, EIO, Failure::Once);
-            match remove_leftovers(&*disk, &seen) {
+            match removed_with_a_failure(nth, EIO).0 {
                 Ok(()) => {}
                 Err(Error::Io { operation: "remove", .. }) => told += 1,
                 Err(other) => panic!("operation {nth}: {other}"),

@@ -42,7 +42,8 @@ pub(crate) struct Watermark {
     /// The durable end that this process published last. Its own readers go by it: a flush of the page that fails can
     /// take the page back.
     own_end: AtomicU64,
-    /// It is that of a writer in this process that has not closed the journal. Relaxed: whoever looks goes by locks and files afterwards.
+    /// It is that of a writer in this process that has not closed the journal. Relaxed: whoever looks goes by locks and
+    /// files afterwards.
     has_writer: AtomicBool,
     /// A forked child has a copy that nobody retires.
     forks: u32,
@@ -118,7 +119,8 @@ impl Watermark {
         self.has_writer.load(Ordering::Relaxed) && self.forks == fork_count()
     }
 
-    /// Its writer has closed the journal and goes: whoever holds it looks at the journal itself from now on, and for those who come after.
+    /// Its writer has closed the journal and goes: whoever holds it looks at the journal itself from now on, and for those
+    /// who come after.
     pub(crate) fn retire(&self) {
         self.has_writer.store(false, Ordering::Relaxed);
     }
