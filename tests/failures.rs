@@ -415,3 +415,38 @@ fn what_comes_after_a_close_is_told_of_the_close_although_the_watermark_was_not_
     }
     assert!(unflushed > 0, "no flush of the watermark failed");
 }
+
+/// Found by reading: while others were refused without end, and did not wait for it, nobody who waited was woken.
+#[test]
+fn a_flood_of_refused_records_keeps_nobody_waiting() {
+    let disk = SimDisk::new(1);
+    let options = options().idle_commit(None);
+    let journal = std::sync::Arc::new(Journal::open_simulated(&disk, options).expect("a new journal"));
+    disk.set_room(Some(0));
+    while journal.append(b"x").is_ok() {}
+    let is_over = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flood = |_| {
+        let (journal, is_over) = (journal.clone(), is_over.clone());
+        std::thread::spawn(move || {
+            while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                drop(journal.submit(b"y"));
+            }
+        })
+    };
+    let flooding: Vec<_> = (0..4).map(flood).collect();
+    let (tell, told) = std::sync::mpsc::channel();
+    let waiting = journal.clone();
+    std::thread::spawn(move || {
+        for _ in 0..100 {
+            let refused = matches!(waiting.append(b"z"), Err(Error::DiskFull { .. }));
+            tell.send(refused && waiting.sync().is_ok()).expect("somebody who listens");
+        }
+    });
+    for _ in 0..100 {
+        assert!(told.recv_timeout(Duration::from_secs(10)).expect("whoever waited was not woken"));
+    }
+    is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+    for thread in flooding {
+        thread.join().expect("a thread");
+    }
+}

@@ -337,7 +337,7 @@ impl Gathering {
         }
     }
 
-    /// Notes what staging a request came to; `false` when there was no room for it.
+    /// Notes what staging a request came to; `false` when there was no room for it, or no way to take it.
     fn note(
         &mut self,
         staged: Result<Option<u64>>,
@@ -360,6 +360,9 @@ impl Gathering {
                     promise.taken(round);
                 }
                 promise.refuse(error);
+                // Nor is it waited for more: where everybody is refused and nobody waits for the answer, there always is more, and
+                // whoever does wait sleeps until the round is over.
+                return false;
             }
         }
         true
