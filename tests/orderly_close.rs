@@ -203,3 +203,47 @@ fn what_stands_before_a_refused_record_of_a_group_is_durable_when_the_refusal_is
     let records = writer.reader().expect("a reader").iter_from(Offset::ZERO).expect("records");
     assert_eq!(records.map(|record| record.expect("a record").payload).last().expect("records"), b"second");
 }
+
+/// Found by reading: where all that a session had written behind an orderly close was given up, and that was interrupted, the
+/// close counted again, and what was not zeroed yet stayed behind the end.
+#[test]
+fn nothing_of_what_is_given_up_stays_behind_the_close() {
+    let (disk, end) = closed();
+    let mark = disk.content("watermark").expect("a watermark");
+    let mut writer = JournalWriter::open_simulated(&disk, options()).expect("the journal");
+    for _ in 0..8 {
+        writer.append(&[9; 5000]).expect("an append");
+    }
+    disk.process_kill();
+    drop(writer);
+    // Written back is what the close had said.
+    disk.set_content("watermark", mark);
+    assert!(disk.rot(FIRST, HEADER + end + 50, &[1]), "the session's first commit");
+    JournalWriter::open_simulated(&disk, options()).map(drop).expect_err("acknowledged");
+    let giving_up = options().recovery(ringwal::RecoveryPolicy::TruncateCorrupt);
+    let (mut interrupted, mut opened) = (0, 0);
+    for stops_at in 1..200 {
+        let given_up = disk.snapshot(stops_at);
+        given_up.crash_at(stops_at);
+        let writer = JournalWriter::open_simulated(&given_up, giving_up.clone());
+        let is_over = writer.is_ok();
+        for first in 0..=given_up.undecided() {
+            for keeps_later in [false, true] {
+                let left = given_up.snapshot(2);
+                left.power_cut_keeping(&mut |thing| (thing >= first) == keeps_later);
+                interrupted += 1;
+                let Ok(writer) = JournalWriter::open_simulated(&left, options()) else { continue };
+                opened += 1;
+                let content = left.content(FIRST).expect("the first segment");
+                let from = HEADER + writer.recovery_report().end.get() as usize;
+                let dirt = content[from..].iter().position(|byte| *byte != 0);
+                assert_eq!(dirt, None, "stopped at {stops_at}, {first} {keeps_later}");
+            }
+        }
+        if is_over {
+            assert!(interrupted > 100 && opened > 10, "{interrupted} {opened}");
+            return;
+        }
+    }
+    panic!("recovery takes more steps than that");
+}

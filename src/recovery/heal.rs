@@ -94,7 +94,9 @@ fn write_commit(segment: &SegmentFile, file: &dyn WriteFile, at: u64, record: &C
 /// Takes back what other files say about offsets that are given up, so that they are no evidence against what follows.
 fn give_up_beyond(disk: &dyn Disk, seen: &Observation, kept_end: u64) -> Result<()> {
     let id = seen.segments.journal_id();
-    if seen.mark.is_some_and(|mark| mark.durable_end > kept_end) {
+    // One that ends just there may name an orderly close: the next opening would look no further, however little of what
+    // stands behind is zeroed by then.
+    if seen.mark.is_some_and(|mark| mark.durable_end >= kept_end) {
         let mark = Mark { durable_end: kept_end, last_commit: kept_end };
         let watermark = Watermark::create(disk, id, mark)?;
         watermark.sync().map_err(|source| Error::io("sync", disk.path(Folder::Root, WATERMARK), source))?;
