@@ -308,3 +308,49 @@ fn a_gap_below_the_floor_is_a_gap_when_nothing_is_left_above() {
     drop(writer);
     drop(JournalWriter::open_simulated(&disk, options()).expect("in order now"));
 }
+
+/// Found by reading: segments that giving up had left empty were of the size that an earlier writer had asked for; in their place new
+/// ones were made of another size, which did not fit those behind them nor what readers knew.
+#[test]
+fn empty_segments_of_another_size_make_way() {
+    let opened = |disk: &SimDisk, segment_bytes, policy| {
+        JournalWriter::open_simulated(disk, Options::new().segment_bytes(segment_bytes).recovery(policy))
+    };
+    for (before, after, given_up) in [
+        (64 << 10, 256 << 10, 1),
+        (256 << 10, 64 << 10, 1),
+        (64 << 10, 256 << 10, 3),
+        (256 << 10, 64 << 10, 3),
+    ] {
+        let disk = SimDisk::new(1);
+        let mut writer = opened(&disk, before, RecoveryPolicy::TolerateTornTail).expect("a new journal");
+        let segments = || {
+            let mut names = disk.files();
+            names.retain(|name| name.ends_with(".seg"));
+            names.sort();
+            names
+        };
+        while segments().len() < given_up + 2 {
+            writer.append(&[7; 25_000]).expect("an append");
+        }
+        disk.process_kill();
+        drop(writer);
+        for name in segments().iter().skip(1) {
+            let mut content = disk.content(name).expect("a segment");
+            content[4096..].fill(0);
+            disk.set_content(name, content);
+        }
+        let mut writer = opened(&disk, after, RecoveryPolicy::TruncateCorrupt).expect("the rest");
+        assert_eq!(segments().len(), 2, "the one that is written, and the next");
+        let reader = writer.reader().expect("a reader");
+        let receipts: Vec<_> = (0..60).map(|_| writer.append(&[8; 9000]).expect("an append")).collect();
+        for receipt in &receipts {
+            assert_eq!(reader.read(receipt.offset).expect("acknowledged").payload, [8; 9000]);
+        }
+        disk.process_kill();
+        drop(writer);
+        let writer = opened(&disk, before, RecoveryPolicy::TolerateTornTail).expect("the journal");
+        let reader = writer.reader().expect("a reader");
+        assert!(receipts.iter().all(|receipt| reader.check_receipt(receipt).is_ok()));
+    }
+}

@@ -1,4 +1,5 @@
-//! Leftovers: files that were being made when somebody went away, and segments that cleanup had given up.
+//! Leftovers: files that were being made when somebody went away, segments that cleanup had given up, and those that are empty
+//! since recovery gave up what was in them.
 //!
 //! Guarantees: nothing of anybody else's is removed, and nothing that somebody is still making.
 
@@ -11,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::format::file_name::{self, UNFINISHED};
 use crate::segment::prepare::remove_segments;
 
-/// Removes files that were being made when their maker went away, and segments that cleanup had given up.
+/// Removes files that were being made when their maker went away, segments that cleanup had given up, and surplus ones.
 pub(super) fn remove_leftovers(disk: &dyn Disk, seen: &Observation) -> Result<()> {
     // Giving up what is damaged takes the floor back to what is kept: that segment stays. Those before it go although
     // the new floor may lie below the end that one of them claims: only the old floor excused them from fitting together.
@@ -19,6 +20,11 @@ pub(super) fn remove_leftovers(disk: &dyn Disk, seen: &Observation) -> Result<()
         seen.segments.clone().forget_below_and_before(seen.floor, seen.tail.segment.header.base);
     leftovers.extend(seen.blank);
     remove_segments(disk, leftovers)?;
+    // Those who make the next segments go by the options of this writer, which may not fit these. One by one: in between they
+    // have to fit together.
+    for base in &seen.surplus {
+        remove_segments(disk, [*base])?;
+    }
     // Where it cannot be had at once, somebody may be in the middle of what looks left over; whoever makes the same file next
     // removes what is.
     let lock = disk.lock_folder(Folder::Cursors, Duration::ZERO);

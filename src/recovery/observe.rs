@@ -36,6 +36,8 @@ pub(super) struct Observation {
     pub(super) dirty_end: Option<u64>,
     /// Later segments with bytes that are not zero.
     pub(super) dirty_later: Vec<Dirty>,
+    /// Segments behind the one that comes next, newest first: more than a writer makes. Nothing that is kept is in them.
+    pub(super) surplus: Vec<u64>,
     pub(super) ambiguous: bool,
     pub(super) evidence: Vec<Evidence>,
     pub(super) mark: Option<Mark>,
@@ -108,7 +110,7 @@ fn observe_segments(
         let (evidence, cursors_beyond) =
             outside_evidence(disk, &segments, end, floor, mark.into(), known_durable)?;
         if evidence.is_empty() {
-            let (behind_fault, dirty_later) = (Vec::new(), Vec::new());
+            let (behind_fault, dirty_later, surplus) = (Vec::new(), Vec::new(), Vec::new());
             return Ok(Observation {
                 segments,
                 behind_fault,
@@ -116,6 +118,7 @@ fn observe_segments(
                 tail,
                 dirty_end: None,
                 dirty_later,
+                surplus,
                 ambiguous: false,
                 evidence,
                 mark: Some(mark),
@@ -199,6 +202,9 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
         seen.known_durable,
     )?;
     evidence.extend(outside);
+    let next = tail.segment.header.end();
+    let surplus =
+        segments.headers().iter().rev().map(|later| later.base).filter(|base| *base > next).collect();
     Ok(Observation {
         ambiguous: ambiguous || rest.arrived_whole(),
         dirty_end: rest.dirty_end,
@@ -207,6 +213,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
         floor: seen.floor,
         tail,
         dirty_later,
+        surplus,
         evidence,
         mark: seen.mark,
         cursors_beyond,
