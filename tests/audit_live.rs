@@ -6,8 +6,8 @@ mod trail;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ringwal::{
-    AuditStore, GenericAuditStore, HybridOptions, HybridReader, HybridStore, Options, TrailReport,
-    VerifyOptions,
+    AuditError, AuditStore, GenericAuditStore, HybridOptions, HybridReader, HybridStore, Options,
+    TrailReport, VerifyOptions,
 };
 
 fn options() -> HybridOptions {
@@ -62,4 +62,22 @@ fn a_store_that_is_written_to_meanwhile_is_sound() {
         assert!(report.is_sound(), "{:?}", report.problems);
     }
     assert_eq!(verified(&trail).audits, next.into_inner());
+}
+
+/// Found by reading: the receipt of what was put since a reader was opened was told to be of an altered trail.
+#[test]
+fn a_receipt_that_is_newer_than_what_a_reader_shows_is_no_tampering() {
+    let keep = tempfile::tempdir().expect("a temporary directory");
+    let directory = keep.path().join("trail");
+    let writing = GenericAuditStore::new(HybridStore::open(&directory, options()).expect("a store"));
+    let put = |number| writing.put_audit_with_receipt(&trail::audit(number)).expect("an audit").receipt;
+    let first = put(1).expect("a receipt");
+    let reading = GenericAuditStore::checking(HybridReader::open(&directory).expect("a reader"));
+    reading.check_receipt(&first).expect("shown");
+    let second = put(2).expect("a receipt");
+    let error = reading.check_receipt(&second).expect_err("not shown");
+    assert!(matches!(error, AuditError::NotShown { offset, .. } if offset == second.offset), "{error:?}");
+    assert!(!error.is_corruption() && error.to_string().contains("refresh"), "{error}");
+    reading.store().refresh().expect("the present");
+    reading.check_receipt(&second).expect("shown");
 }

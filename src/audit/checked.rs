@@ -56,8 +56,11 @@ impl<S: JournaledStore> GenericAuditStore<S> {
     /// # Errors
     /// [`Error::Corrupt`](crate::Error::Corrupt) when the record has another hash, [`Error::NotARecord`](crate::Error::NotARecord)
     /// and [`Error::NotYetDurable`](crate::Error::NotYetDurable) when there is none, inside of [`AuditError::Store`];
-    /// [`AuditError::NoAudit`]; [`AuditError::Altered`] when the index gives another audit.
+    /// [`AuditError::NoAudit`]; [`AuditError::NotShown`] when the record is newer than what the store shows;
+    /// [`AuditError::Altered`] when the index gives another audit.
     pub fn check_receipt(&self, receipt: &Receipt) -> AuditResult<CheckedAudit> {
+        // Before anything is looked up: what comes into the journal from here on may be on its way into the index.
+        let shown_end = self.store().shown_end()?;
         let journal = self.store().journal_reader();
         journal.check_receipt(receipt).map_err(StoreError::from)?;
         let (found, batch) = self.store().batch_at(receipt.offset)?;
@@ -68,7 +71,10 @@ impl<S: JournaledStore> GenericAuditStore<S> {
         });
         let query_id = query_id.ok_or(AuditError::NoAudit { offset: receipt.offset })?;
         let checked = self.get_audit_checked(&query_id)?;
-        let checked = checked.ok_or_else(|| altered(query_id, "the index does not have it"))?;
+        let checked = checked.ok_or_else(|| match receipt.offset < shown_end {
+            true => altered(query_id, "the index does not have it"),
+            false => AuditError::NotShown { offset: receipt.offset, shown_end },
+        })?;
         if checked.receipt != found || found != *receipt {
             return Err(altered(query_id, "the index names another journal record"));
         }

@@ -82,6 +82,19 @@ pub enum AuditError {
         offset: Offset,
     },
 
+    /// The journal has the record, and the store does not show it yet: a reader shows the moment of its opening, or of its last
+    /// refresh, and a writer what it has just appended within microseconds.
+    #[error(
+        "the journal record at offset {offset} is newer than what this store shows, which ends at {shown_end}; refresh the \
+         reader (`HybridReader::refresh`) and ask again"
+    )]
+    NotShown {
+        /// The journal record.
+        offset: Offset,
+        /// The end of what the store shows.
+        shown_end: Offset,
+    },
+
     /// The index gives another audit than the journal record that it names: one of the two was changed.
     #[error(
         "the audit of query {} is not the one in the journal record at offset {offset}: {reason}; `ringwal audit verify` finds out more",
