@@ -8,7 +8,7 @@ use super::index;
 use super::key_codec::{self, AuditKey, subject_hash};
 use super::record;
 use super::types::QueryAudit;
-use crate::store::{Direction, KeyRange, KvStore};
+use crate::store::{Direction, KeyRange, KvStore, StoreError};
 
 /// The audit trail on a store. The store may hold other keys too; all that begin with `\x00AUD` are the trail's.
 ///
@@ -34,7 +34,7 @@ impl<S: KvStore> GenericAuditStore<S> {
     }
 
     pub(super) fn reading(store: S, read: Read<S>) -> Self {
-        Self { store, in_flight: InFlight::default(), read }
+        Self { store, in_flight: InFlight::new(), read }
     }
 
     /// The store below.
@@ -68,7 +68,7 @@ impl<S: KvStore> AuditStore for GenericAuditStore<S> {
         audit.check()?;
         let batch = index::batch(audit);
         let query_id = audit.query_id;
-        let _reserved = self.in_flight.reserve(query_id);
+        let _reserved = self.in_flight.reserve(query_id).map_err(StoreError::from)?;
         if let Some(stored) = self.get_audit(&query_id)? {
             return match stored == *audit {
                 true => Ok(AuditPut { query_id, is_new: false, receipt: None }),
