@@ -382,3 +382,18 @@ fn a_pipe_that_nobody_reads_does_not_make_good_what_was_found() {
         assert_eq!(code_unread(&["verify", path(&store), form], Stdio::null()), 1, "{form}");
     }
 }
+
+/// Found by reading: it had the journal of any store that it mended kept for ever.
+#[test]
+fn a_rebuild_leaves_it_to_the_store_whether_its_journal_is_kept() {
+    let keep = tempfile::tempdir().expect("a temporary directory");
+    for is_kept in [false, true] {
+        let store = keep.path().join(is_kept.to_string());
+        let options = HybridOptions::new().keep_journal(is_kept);
+        drop(HybridStore::open(&store, options).expect("a store"));
+        good(&["rebuild", path(&store)]);
+        let cursors = ringwal::Cursors::open(store.join("journal")).expect("cursors");
+        let kept = cursors.get("keep-journal").expect("an answer").is_some();
+        assert_eq!(kept, is_kept);
+    }
+}

@@ -13,10 +13,7 @@ pub(super) fn for_reading(store: &Path) -> StoreResult<Trail> {
 
 /// The trail for putting audits into it; made if it is not there.
 pub(super) fn for_writing(store: &Path) -> StoreResult<GenericAuditStore<HybridStore>> {
-    Ok(GenericAuditStore::new(HybridStore::open(store, options())?))
-}
-
-/// How a trail is opened for writing: its journal is kept from the first record on.
-pub(super) const fn options() -> HybridOptions {
-    HybridOptions::new().keep_journal(true)
+    // Its journal is kept from the first record on.
+    let options = HybridOptions::new().keep_journal(true);
+    Ok(GenericAuditStore::new(HybridStore::open(store, options)?))
 }

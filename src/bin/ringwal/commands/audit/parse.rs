@@ -95,7 +95,7 @@ impl Fields {
     fn nothing_else(self) -> Parsed<()> {
         match self.fields.keys().next() {
             None => Ok(()),
-            Some(name) => Err(format!("{}: there is no such field", self.path(name))),
+            Some(name) => Err(format!("{}: there is no such field", self.path(name).escape_debug())),
         }
     }
 }
@@ -156,6 +156,8 @@ mod tests {
         assert_eq!(audit(b"[]").unwrap_err(), "must be an object");
         assert_eq!(wrong(|line| line["params"]["subject"] = Value::Null), "params.subject: is missing");
         assert_eq!(wrong(|line| line["colour"] = 1.into()), "colour: there is no such field");
+        // A name is shown, and does nothing to a terminal.
+        assert_eq!(wrong(|line| line["\u{1b}]0;x"] = 1.into()), "\\u{1b}]0;x: there is no such field");
         assert_eq!(wrong(|line| line["params"]["x"] = 1.into()), "params.x: there is no such field");
         assert_eq!(
             wrong(|line| line["result_confidence"] = 1.5.into()),

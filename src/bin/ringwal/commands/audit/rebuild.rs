@@ -4,10 +4,9 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use ringwal::{HybridStore, KvStore};
+use ringwal::{HybridOptions, HybridStore, KvStore};
 use serde_json::json;
 
-use super::open;
 use crate::exit::{self, Outcome};
 use crate::output::{self, Progress};
 use crate::text;
@@ -31,7 +30,9 @@ impl Rebuild {
         let started = std::time::Instant::now();
         let mut progress: Option<Progress> = None;
         let mut bytes = 0;
-        let store = HybridStore::rebuild_index_telling(&self.store, open::options(), &mut |done, all| {
+        // Whether the journal is kept for ever was said when the store was made; any store can be mended like this.
+        let options = HybridOptions::new();
+        let store = HybridStore::rebuild_index_telling(&self.store, options, &mut |done, all| {
             bytes = all;
             progress.get_or_insert_with(|| Progress::new(all, "reading the journal")).at(done);
         })?;
