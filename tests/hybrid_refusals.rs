@@ -361,3 +361,92 @@ fn an_opening_leaves_to_checkpoints_what_fits_into_memory() {
     store.put(b"there is room", &[7; 20_000]).expect("once a checkpoint was made");
     assert!(store.checkpointed_below() > applied);
 }
+
+/// Found by reading: where a journal that had lost its end had grown past it again, the index that had what was lost was used.
+#[test]
+fn an_index_of_what_the_journal_lost_is_refused_also_when_the_journal_has_grown_past_it() {
+    let keep = || small().keep_journal(true);
+    for (bytes, writes) in [(1000, 10), (700, 30)] {
+        let (_keep, directory) = common::fast_journal_directory();
+        let (journal, index) = (directory.join("journal"), directory.join("index.redb"));
+        filled(&directory, keep(), 5);
+        let (_keep, older) = common::fast_journal_directory();
+        common::copy_journal(&journal, &older);
+        filled(&directory, keep(), 10);
+        let ahead = directory.with_extension("ahead");
+        copy(&index, &ahead);
+        // As a backup had it, and gone on with.
+        std::fs::remove_dir_all(&journal).expect("removed");
+        std::fs::remove_file(&index).expect("removed");
+        common::copy_journal(&older, &journal);
+        let store = HybridStore::open(&directory, keep()).expect("a store");
+        for number in 0_u32..writes {
+            store.put(&number.to_be_bytes(), &vec![8; bytes]).expect("a put");
+        }
+        store.close().expect("closed");
+        copy(&ahead, &index);
+        let reader = HybridStore::open_read_only(&directory).map(drop).expect_err("nor for reading");
+        for error in [refused(&directory, keep()), refused(&directory, keep()), reader] {
+            assert!(matches!(error, StoreError::IndexDiverged { .. }), "{error:?}");
+            assert!(error.to_string().contains("rebuild_index"), "{error}");
+            assert!(error.is_corruption());
+        }
+        let store = HybridStore::rebuild_index(&directory, keep()).expect("made anew");
+        assert_eq!(store.get(&0_u32.to_be_bytes()).expect("a value"), Some(vec![8; bytes]));
+    }
+}
+
+/// Found by reading: a journal that is no store's was given cursors that kept all of its segments for ever.
+#[test]
+fn nothing_is_left_in_a_journal_that_is_not_a_stores() {
+    let (_keep, directory) = common::fast_journal_directory();
+    filled(&directory, small(), 0);
+    std::fs::remove_dir_all(directory.join("journal")).expect("removed");
+    std::fs::remove_file(directory.join("index.redb")).expect("removed");
+    let journal = Journal::open(directory.join("journal"), Options::new()).expect("a journal");
+    journal.append(b"somebody else's").expect("an append");
+    journal.close().expect("closed");
+    for options in [small(), small().keep_journal(true)] {
+        let error = refused(&directory, options);
+        assert!(matches!(error, StoreError::NotABatch { .. }), "{error:?}");
+        let cursors = ringwal::Cursors::open(directory.join("journal")).expect("cursors");
+        assert_eq!(cursors.list().expect("a list").len(), 0);
+        let left: Vec<_> = std::fs::read_dir(&directory).expect("a directory").flatten().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
+    }
+}
+
+/// Found by reading: it panicked, and others of the journal's options were refused only when there was a directory already.
+#[test]
+fn a_journal_option_out_of_its_range_is_named_before_anything_is_made() {
+    let (_keep, directory) = common::fast_journal_directory();
+    for bytes in [0, 1000] {
+        let error = refused(&directory, small().journal(Options::new().segment_bytes(bytes)));
+        let named = |error: &StoreError| {
+            matches!(error, StoreError::Journal(Error::InvalidOption { name: "segment_bytes", .. }))
+        };
+        assert!(named(&error), "{error:?}");
+    }
+    assert!(!directory.exists());
+}
+
+/// Found by reading: the second flush said that all was well, and nothing was cleaned up until something new was written.
+#[test]
+fn a_cleanup_that_failed_is_done_again_by_the_next_flush() {
+    let (_keep, directory) = common::fast_journal_directory();
+    let store = HybridStore::open(&directory, small()).expect("a store");
+    for number in 0_u32..200 {
+        store.put(&number.to_be_bytes(), &[7; 1000]).expect("a put");
+    }
+    let damaged = directory.join("journal/cursors/consumer");
+    std::fs::write(&damaged, b"no cursor").expect("a file");
+    for _ in 0..2 {
+        let error = store.flush().expect_err("nobody knows what the cursor says");
+        assert!(error.is_corruption(), "{error:?}");
+    }
+    let floor = || store.journal().reader().floor().expect("a floor");
+    assert_eq!(floor(), Offset::ZERO);
+    std::fs::remove_file(&damaged).expect("removed");
+    store.flush().expect("a checkpoint");
+    assert!(floor() > Offset::ZERO);
+}

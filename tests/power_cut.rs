@@ -197,3 +197,29 @@ fn a_directory_that_somebody_else_made_is_durable_before_anything_in_it() {
         assert_eq!(reader.read(offset).expect("the record").payload, b"acknowledged");
     }
 }
+
+/// Found by reading: the directory of a store whose maker was killed before it had synced the one above.
+#[cfg(feature = "store")]
+#[test]
+fn a_stores_directory_that_somebody_else_made_is_durable_before_anything_in_it() {
+    use ringwal::{HybridOptions, HybridStore, KvStore};
+    if strict_fs::skip("a_stores_directory_that_somebody_else_made_is_durable_before_anything_in_it") {
+        return;
+    }
+    let mut random = fastrand::Rng::with_seed(common::seed());
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let mounted = Mounted::new(directory.path(), Faults::default()).expect("a mount");
+    let path = directory.path().join("store");
+    strict_fs::model::make_directory(&path);
+    let options = || HybridOptions::new().journal(workload::options());
+    let store = HybridStore::open(&path, options()).expect("a new store");
+    store.put(b"key", b"acknowledged").expect("a put");
+    let model = mounted.shared.lock().model.clone();
+    for _ in 0..10 {
+        let (_keep, left) = common::fast_journal_directory();
+        strict_fs::model::make_directory(&left);
+        model.leave(&mut random, &left);
+        let store = HybridStore::open(left.join("store"), options().create(false)).expect("the store");
+        assert_eq!(store.get(b"key").expect("a value").as_deref(), Some(&b"acknowledged"[..]));
+    }
+}

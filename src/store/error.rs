@@ -156,6 +156,20 @@ pub enum StoreError {
         durable_end: Offset,
     },
 
+    /// The last write that the index holds is not the one that the journal has in its place.
+    #[error(
+        "{}: the last write that the index holds stood at offset {offset} of the journal, where another one or none stands \
+         now: the journal has lost acknowledged writes and gone on without them; restore the journal from a backup, or \
+         go on without them with `HybridStore::rebuild_index` (`ringwal audit rebuild`)",
+        path.display()
+    )]
+    IndexDiverged {
+        /// The index file.
+        path: PathBuf,
+        /// Where the write stood.
+        offset: Offset,
+    },
+
     /// The journal has removed writes that the index does not hold.
     #[error(
         "{}: the index holds what was written below offset {applied}, the journal is kept from offset {floor} on: what \
@@ -241,6 +255,7 @@ impl StoreError {
             | Self::IndexMissing { .. }
             | Self::IndexOfAnotherJournal { .. }
             | Self::IndexAhead { .. }
+            | Self::IndexDiverged { .. }
             | Self::IndexGap { .. }
             | Self::CannotRebuild { .. }
             | Self::JournalNotWhole { .. }

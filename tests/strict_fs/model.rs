@@ -2,7 +2,7 @@
 //! synced: the content and length of a file by a sync of that file, its name by a sync of its directory.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) const ROOT: u64 = 1;
 const SECTOR: usize = 512;
@@ -120,19 +120,15 @@ impl Model {
                 lost += 1;
             }
         }
-        for ((parent, name), inode) in &names {
-            if *parent == ROOT && self.directories.contains(inode) {
-                make_directory(&into.join(name));
+        for (_, inode) in names.iter().filter(|(_, inode)| self.directories.contains(inode)) {
+            if let Some(path) = path_of(&names, *inode, into) {
+                make_directory(&path);
             }
         }
         for ((parent, name), inode) in &names {
             let Some(file) = self.files.get(inode) else { continue };
-            let folder = names.iter().find(|(_, inode)| *inode == parent).map(|((_, name), _)| name);
-            let path = match folder {
-                _ if *parent == ROOT => into.join(name),
-                Some(folder) => into.join(folder).join(name),
-                None => continue,
-            };
+            let Some(folder) = path_of(&names, *parent, into) else { continue };
+            let path = folder.join(name);
             let (content, gone) = file.leave(random);
             lost += gone;
             write_file(&path, &content);
@@ -202,6 +198,15 @@ fn apply(names: &mut BTreeMap<Name, u64>, change: &[(Name, Option<u64>)]) {
             None => names.remove(name),
         };
     }
+}
+
+/// Where a directory lies below `root`; `None` where its name, or that of one above it, is gone.
+fn path_of(names: &BTreeMap<Name, u64>, directory: u64, root: &Path) -> Option<PathBuf> {
+    if directory == ROOT {
+        return Some(root.to_owned());
+    }
+    let ((parent, name), _) = names.iter().find(|(_, inode)| **inode == directory)?;
+    Some(path_of(names, *parent, root)?.join(name))
 }
 
 pub(crate) fn make_directory(path: &Path) {

@@ -46,14 +46,13 @@ impl Core {
             checkpoints.clean_up(self, end)?;
         }
         let index = checkpoints.index.as_ref().ok_or(Error::Closed)?;
-        let id = self.journal.journal_id();
         // A cursor that is behind an index that this opening has found, not made: what was found may be in the cache only.
         let is_behind = !self.keep_journal && checkpoints.cursor < self.read_view().index.state().applied;
-        if let Some((frozen, applied, bytes)) = self.freeze(is_behind) {
+        if let Some((frozen, state, bytes)) = self.freeze(is_behind) {
             if cfg!(ringwal_zoo = "frozen_table_dropped_before_the_index_has_it") {
                 self.write_view().frozen = None;
             }
-            let brought = index.apply(&frozen, IndexState { id, applied }).and_then(|()| index.generation());
+            let brought = index.apply(&frozen, state).and_then(|()| index.generation());
             let generation = match brought {
                 Ok(generation) => Arc::new(generation),
                 Err(error) => {
@@ -78,8 +77,9 @@ impl Core {
         checkpoints.clean_up(self, applied)
     }
 
-    /// Makes the active table the frozen one; `None` when it is empty, unless it is wanted all the same.
-    fn freeze(&self, is_wanted: bool) -> Option<(Table, u64, usize)> {
+    /// Makes the active table the frozen one, and says what the index is with it; `None` when it is empty, unless it is
+    /// wanted all the same.
+    fn freeze(&self, is_wanted: bool) -> Option<(Table, IndexState, usize)> {
         let mut view = self.write_view();
         if view.active.is_empty() && !is_wanted {
             return None;
@@ -88,7 +88,8 @@ impl Core {
         let frozen = std::mem::replace(&mut view.active, Table::new());
         view.frozen = Some(frozen.clone());
         // With the view held: what is applied later counts for the next table.
-        Some((frozen, view.end, self.memory.freeze()))
+        let state = IndexState { id: self.journal.journal_id(), applied: view.end, last: view.last };
+        Some((frozen, state, self.memory.freeze()))
     }
 
     /// What the checkpoint thread does until the store closes.
@@ -108,8 +109,9 @@ impl Checkpoints {
             return Ok(());
         }
         self.cursors.set(CURSOR, Offset::new(applied), CursorKind::Pinned)?;
-        self.cursor = applied;
         core.journal.cleanup()?;
+        // Where the cleanup failed, the next one is to do it again.
+        self.cursor = applied;
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
@@ -76,6 +77,7 @@ pub(super) fn open(
     let (mut index, state, is_new) = match found {
         Some((index, state)) => {
             check_fit(&index, state, &journal, floor)?;
+            check_last(&reader, index.path(), &state)?;
             (index, state, false)
         }
         None => {
@@ -83,17 +85,27 @@ pub(super) fn open(
             if floor > Offset::ZERO {
                 return Err(StoreError::IndexMissing { path, floor });
             }
-            let state = IndexState { id: journal.journal_id(), applied: 0 };
+            // Whoever made the directory may have been killed before its name was durable.
+            let failed =
+                |source| Error::io("sync the parent of", places.store.path(Folder::Root, ""), source);
+            places.store.sync_name().map_err(failed)?;
+            let state = IndexState { id: journal.journal_id(), applied: 0, last: None };
             (Index::make(&*places.store, options.index_cache_bytes, state)?, state, true)
         }
     };
-    // Before anything can be appended: cleanup and retention must find the cursors.
+    let replayed = replay(&reader, &index, options, tell);
+    if replayed.is_err() && is_new {
+        // This journal may not be a store's at all, and nothing is left in it. The next opening would remove it, too.
+        let _ = places.store.remove(Folder::Root, UNFINISHED);
+    }
+    let (view, bytes) = replayed?;
+    // Before anything can be appended: cleanup and retention must find the cursors. After the journal was found to be this
+    // store's: they would keep another one's segments for ever.
     if options.keep_journal {
         pin(&cursors, KEEP_CURSOR, floor.get())?;
     }
     let keep_journal = options.keep_journal || is_kept(&cursors)?;
     let cursor = pin(&cursors, CURSOR, if keep_journal { floor.get() } else { state.applied })?;
-    let (view, bytes) = replay(&reader, &index, options, tell)?;
     if is_new {
         index.name(&*places.store)?;
     } else {
@@ -201,6 +213,23 @@ fn check_fit(index: &Index, state: IndexState, journal: &Journal, floor: Offset)
     Ok(())
 }
 
+/// Whether the record that the index says came last stands in the journal still, once the journal is known to reach so far. One
+/// that lost its end, and went on, has something else there.
+pub(super) fn check_last(reader: &JournalReader, path: &Path, state: &IndexState) -> StoreResult<()> {
+    let Some(last) = state.last else { return Ok(()) };
+    let stands = match reader.read(last.offset) {
+        Ok(record) => record.hash == last.hash && last.end(record.payload.len()).get() == state.applied,
+        Err(Error::NotARecord { .. } | Error::NotYetDurable { .. }) => false,
+        // Removed, or damaged: that says nothing of the rest, and whoever reads it is told.
+        Err(Error::BelowFloor { .. } | Error::MissingSegment { .. } | Error::Corrupt(_)) => true,
+        Err(error) => return Err(error.into()),
+    };
+    if stands {
+        return Ok(());
+    }
+    Err(StoreError::IndexDiverged { path: path.to_owned(), offset: last.offset })
+}
+
 /// Whether an opening asked for the journal to be kept, this one or an earlier one.
 fn is_kept(cursors: &Cursors) -> StoreResult<bool> {
     Ok(cursors.get(KEEP_CURSOR)?.is_some_and(|cursor| cursor.kind == CursorKind::Pinned))
@@ -228,12 +257,12 @@ fn replay(
     tell: &mut dyn FnMut(u64, u64),
 ) -> StoreResult<(View, usize)> {
     let generation = index.generation()?;
-    let IndexState { id, applied } = generation.state();
-    let mut view = View { active: Table::new(), frozen: None, index: Arc::new(generation), end: applied };
+    let IndexState { id, applied, .. } = generation.state();
+    let mut view = View::of(generation);
     let all = reader.durable_end()?.get() - applied;
     let mut used = 0_usize;
     let into_index = |view: &mut View| {
-        index.apply(&view.active, IndexState { id, applied: view.end })?;
+        index.apply(&view.active, IndexState { id, applied: view.end, last: view.last })?;
         view.index = Arc::new(index.generation()?);
         view.active = Table::new();
         StoreResult::Ok(())
@@ -256,8 +285,8 @@ fn replay(
 impl View {
     /// What a reader sees before it has read anything of the journal.
     pub(super) fn of(index: Generation) -> Self {
-        let end = index.state().applied;
-        Self { active: Table::new(), frozen: None, index: Arc::new(index), end }
+        let IndexState { applied: end, last, .. } = index.state();
+        Self { active: Table::new(), frozen: None, index: Arc::new(index), end, last }
     }
 
     /// Adds the next batch of the journal; `false` at the durable end. `make_room` is told before what it takes in memory.
@@ -287,8 +316,8 @@ pub(super) fn simulated(disk: &crate::disk::sim::SimDisk) -> Places {
 }
 
 /// The store's two directories, made where the options say so.
-pub(super) fn directories(directory: &std::path::Path, create: bool) -> StoreResult<Places> {
-    let open = |path: &std::path::Path| {
+pub(super) fn directories(directory: &Path, create: bool) -> StoreResult<Places> {
+    let open = |path: &Path| {
         crate::disk::native::NativeDisk::open_write(path, create)
             .map_err(|source: io::Error| Error::io("open", path, source))
     };

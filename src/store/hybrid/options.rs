@@ -125,6 +125,7 @@ impl HybridOptions {
     }
 
     pub(super) fn check(&self) -> StoreResult<()> {
+        self.journal.check()?;
         let rule = |name, value: String, holds: bool, rule| {
             if holds { Ok(()) } else { Err(Error::InvalidOption { name, value, rule }) }
         };

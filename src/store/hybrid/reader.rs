@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::core::{batch_at, is_possible};
 use super::index::{Generation, INDEX, IndexReader};
-use super::open::JOURNAL;
+use super::open::{JOURNAL, check_last};
 use super::options::HybridOptions;
 use super::view::View;
 use crate::disk::native::NativeDisk;
@@ -190,11 +190,12 @@ impl HybridReader {
         let shown = self.shown();
         let mut view = View::of(generation);
         let mut bytes = 0;
-        if shown.index.state() == state && shown.end >= view.end {
+        let is_known = shown.index.state() == state && shown.end >= view.end;
+        if is_known {
             // No checkpoint since: only what is new is read.
             view.active = shown.active;
             bytes = tail_bytes;
-            view.end = shown.end;
+            (view.end, view.last) = (shown.end, shown.last);
         }
         let mut records = match self.journal.iter_from(Offset::new(view.end)) {
             Err(Error::NotYetDurable { offset, durable_end }) => {
@@ -202,6 +203,9 @@ impl HybridReader {
             }
             records => records?,
         };
+        if !is_known {
+            check_last(&self.journal, &path, &state)?;
+        }
         let mut make_room = |_: &mut View, more| {
             bytes += more;
             if bytes <= self.memory_bytes_max {

@@ -66,14 +66,15 @@ impl HybridStore {
     /// # Errors
     /// What [`Journal::open`] answers; [`StoreError::IndexDamaged`], [`StoreError::IndexMissing`],
     /// [`StoreError::IndexUnsupported`], [`StoreError::IndexOfAnotherJournal`], [`StoreError::IndexAhead`],
-    /// [`StoreError::IndexGap`], [`StoreError::Index`], [`StoreError::NotABatch`], [`StoreError::JournalNotWhole`]. The
-    /// message says what to do.
+    /// [`StoreError::IndexDiverged`], [`StoreError::IndexGap`], [`StoreError::Index`], [`StoreError::NotABatch`],
+    /// [`StoreError::JournalNotWhole`]. The message says what to do.
     ///
     /// [`StoreError::IndexDamaged`]: crate::StoreError::IndexDamaged
     /// [`StoreError::IndexMissing`]: crate::StoreError::IndexMissing
     /// [`StoreError::IndexUnsupported`]: crate::StoreError::IndexUnsupported
     /// [`StoreError::IndexOfAnotherJournal`]: crate::StoreError::IndexOfAnotherJournal
     /// [`StoreError::IndexAhead`]: crate::StoreError::IndexAhead
+    /// [`StoreError::IndexDiverged`]: crate::StoreError::IndexDiverged
     /// [`StoreError::IndexGap`]: crate::StoreError::IndexGap
     /// [`StoreError::Index`]: crate::StoreError::Index
     /// [`StoreError::NotABatch`]: crate::StoreError::NotABatch
@@ -209,7 +210,7 @@ impl HybridStore {
         let outdated = {
             let mut view = self.core.write_view();
             let index = Arc::new(view.index.closed());
-            let closed = View { active: Table::new(), frozen: None, index, end: view.end };
+            let closed = View { active: Table::new(), frozen: None, index, end: view.end, last: view.last };
             std::mem::replace(&mut *view, closed)
         };
         drop(outdated);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::head::{head, shared_bytes};
 use super::index::{Generation, Rows};
 use super::table::{Table, Version, Walk};
+use crate::journal::Receipt;
 use crate::store::error::StoreResult;
 use crate::store::range::{Direction, KeyRange};
 use crate::store::scan::{Entries, EntryRef, Scan};
@@ -22,8 +23,9 @@ pub(super) struct View {
     /// What is being brought into the index.
     pub(super) frozen: Option<Table>,
     pub(super) index: Arc<Generation>,
-    /// Where the last record that is in the view ends.
+    /// Where the last record that is in the view ends, and that record.
     pub(super) end: u64,
+    pub(super) last: Option<Receipt>,
 }
 
 /// What the memory tables know of a key.

@@ -171,6 +171,7 @@ impl super::view::View {
             self.active.put(Version::new(Arc::clone(record), place, origin));
         }
         self.end = receipt.end(record.len()).get();
+        self.last = Some(*receipt);
     }
 
     /// Bugs on purpose: so many operations of a batch before their turn.

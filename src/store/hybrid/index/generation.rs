@@ -10,7 +10,8 @@ use super::errors::{damaged, guarded};
 use super::reader::Source;
 use crate::disk::fork_count;
 use crate::error::Error;
-use crate::position::JournalId;
+use crate::journal::Receipt;
+use crate::position::{Hash, JournalId, Offset};
 use crate::store::error::{StoreError, StoreResult};
 use crate::store::range::{Direction, KeyRange};
 use crate::store::scan::EntryRef;
@@ -20,7 +21,11 @@ pub(super) const STATE: TableDefinition<'static, &str, &[u8]> = TableDefinition:
 pub(super) const STATE_KEY: &str = "state";
 /// Format, journal id, applied.
 const STATE_BYTES: usize = 8 + 16 + 8;
+/// And the offset and the hash of the last record.
+const STATE_WITH_LAST_BYTES: usize = STATE_BYTES + 8 + 32;
+/// The state of an index that says nothing of the last record, as one without entries.
 const FORMAT: u64 = 1;
+const FORMAT_WITH_LAST: u64 = 2;
 const ORIGIN_BYTES: usize = 8;
 
 /// What an index says of itself.
@@ -29,33 +34,48 @@ pub(in crate::store::hybrid) struct IndexState {
     pub(in crate::store::hybrid) id: JournalId,
     /// Everything that the journal holds below is in the index, nothing else is.
     pub(in crate::store::hybrid) applied: u64,
+    /// The record that ends there: another one stands in its place where the journal has lost it and gone on.
+    pub(in crate::store::hybrid) last: Option<Receipt>,
 }
 
 impl IndexState {
-    pub(super) fn encode(&self) -> [u8; STATE_BYTES] {
-        let mut bytes = [0; STATE_BYTES];
-        bytes[..8].copy_from_slice(&FORMAT.to_le_bytes());
-        bytes[8..24].copy_from_slice(&self.id.0);
-        bytes[24..].copy_from_slice(&self.applied.to_le_bytes());
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let format = if self.last.is_some() { FORMAT_WITH_LAST } else { FORMAT };
+        let mut bytes = Vec::with_capacity(STATE_WITH_LAST_BYTES);
+        bytes.extend_from_slice(&format.to_le_bytes());
+        bytes.extend_from_slice(&self.id.0);
+        bytes.extend_from_slice(&self.applied.to_le_bytes());
+        if let Some(last) = &self.last {
+            bytes.extend_from_slice(&last.offset.get().to_le_bytes());
+            bytes.extend_from_slice(&last.hash.0);
+        }
         bytes
     }
 
     fn decode(path: &Path, bytes: &[u8]) -> StoreResult<Self> {
-        let format = bytes.first_chunk().map(|format| u64::from_le_bytes(*format));
-        let format = format.ok_or_else(|| damaged(path, "it does not say what format it has"))?;
-        if format != FORMAT {
-            return Err(StoreError::IndexUnsupported {
-                path: path.to_owned(),
-                found: format,
-                newest: FORMAT,
-            });
+        let (format, rest) =
+            bytes.split_first_chunk().ok_or_else(|| damaged(path, "it does not say what format it has"))?;
+        let format = u64::from_le_bytes(*format);
+        if !(FORMAT..=FORMAT_WITH_LAST).contains(&format) {
+            let newest = FORMAT_WITH_LAST;
+            return Err(StoreError::IndexUnsupported { path: path.to_owned(), found: format, newest });
         }
-        let bytes: &[u8; STATE_BYTES] =
-            bytes.try_into().map_err(|_| damaged(path, "what it says of itself has another length"))?;
-        let (mut id, mut applied) = ([0; 16], [0; 8]);
-        id.copy_from_slice(&bytes[8..24]);
-        applied.copy_from_slice(&bytes[24..]);
-        Ok(Self { id: JournalId(id), applied: u64::from_le_bytes(applied) })
+        Self::decode_fields(rest, format == FORMAT_WITH_LAST)
+            .ok_or_else(|| damaged(path, "what it says of itself has another length"))
+    }
+
+    fn decode_fields(bytes: &[u8], has_last: bool) -> Option<Self> {
+        let (id, bytes) = bytes.split_first_chunk()?;
+        let (applied, bytes) = bytes.split_first_chunk()?;
+        let (mut last, mut bytes) = (None, bytes);
+        if has_last {
+            let (offset, hash) = bytes.split_first_chunk()?;
+            let (hash, rest) = hash.split_first_chunk()?;
+            last = Some(Receipt { offset: Offset::new(u64::from_le_bytes(*offset)), hash: Hash(*hash) });
+            bytes = rest;
+        }
+        let state = Self { id: JournalId(*id), applied: u64::from_le_bytes(*applied), last };
+        bytes.is_empty().then_some(state)
     }
 }
 
@@ -108,7 +128,7 @@ impl Generation {
 
     /// What there is before the first checkpoint.
     pub(in crate::store::hybrid) fn empty(path: PathBuf, id: JournalId) -> Self {
-        let state = IndexState { id, applied: 0 };
+        let state = IndexState { id, applied: 0, last: None };
         Self { path: Arc::new(path), entries: Entries::None, state, source: None, forks: fork_count() }
     }
 
