@@ -8,7 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, TryLockError};
 use std::thread;
 use std::time::Duration;
 
@@ -106,18 +106,30 @@ fn read_by(
 /// who finds none makes one.
 static SPARE: Mutex<Option<AlignedBuffer>> = Mutex::new(None);
 
+/// `None` where somebody holds it. Nobody waits for that: in a forked child it may be held for ever, by a thread that only the
+/// parent has.
+fn spare() -> Option<MutexGuard<'static, Option<AlignedBuffer>>> {
+    match SPARE.try_lock() {
+        Ok(spare) => Some(spare),
+        Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
+}
+
 /// Memory for a read of so many bytes where the caller's cannot be used, from a file that has `in_file` from there on.
 fn bounce_of(bytes: usize, in_file: usize) -> AlignedBuffer {
     if bytes < LONG_READ_BYTES || in_file < LARGE_PIECE_BYTES {
         return AlignedBuffer::new(bytes.min(PIECE_BYTES));
     }
-    let spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner).take();
-    spare.unwrap_or_else(|| AlignedBuffer::huge(LARGE_PIECE_BYTES))
+    let kept = spare().and_then(|mut spare| spare.take());
+    kept.unwrap_or_else(|| AlignedBuffer::huge(LARGE_PIECE_BYTES))
 }
 
 fn keep_spare(bounce: AlignedBuffer) {
-    if bounce.len() >= LARGE_PIECE_BYTES {
-        *SPARE.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounce);
+    if bounce.len() >= LARGE_PIECE_BYTES
+        && let Some(mut spare) = spare()
+    {
+        *spare = Some(bounce);
     }
 }
 
@@ -186,5 +198,29 @@ pub(super) fn patiently(mut call: impl FnMut() -> io::Result<usize>) -> io::Resu
             }
             outcome => return outcome,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{PoisonError, mpsc};
+
+    /// Found by reading: in a child that was forked while another thread put its memory back, a long read waited for ever.
+    #[test]
+    fn a_long_read_needs_no_lock_that_a_fork_may_have_left_held() {
+        let content: Vec<u8> = (0..3_u32 << 20).map(|at| (at % 251) as u8).collect();
+        let file = tempfile::tempfile().unwrap();
+        write_all(&file, &content, 0).unwrap();
+        let _held = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            let mut into = vec![0; LONG_READ_BYTES];
+            let read = read(&file, &mut into, 1).unwrap();
+            let _ = done.send((read, into));
+        });
+        let (read, into) = is_done.recv_timeout(Duration::from_secs(20)).expect("a read that ends");
+        assert_eq!(read, LONG_READ_BYTES);
+        assert!(into == content[1..=LONG_READ_BYTES]);
     }
 }
