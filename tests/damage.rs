@@ -473,3 +473,18 @@ fn one_file_can_be_recovered_by_itself_and_a_sealed_one_is_only_checked() {
         Err(Error::NotAJournal { .. })
     ));
 }
+
+/// Found by reading: a mistyped number above the last segment's recovered the whole journal, and could give records up.
+#[test]
+fn a_segment_that_is_not_there_recovers_nothing() {
+    let journal = crashed(&[&[b"first"], &[b"second"], &[b"third"]]);
+    journal.flip(journal.commits[1].1[0].0);
+    let before = common::fingerprint(&journal.directory);
+    for policy in [RecoveryPolicy::Strict, RecoveryPolicy::TolerateTornTail, RecoveryPolicy::TruncateCorrupt]
+    {
+        let absent = journal.directory.join("00000000009999999999.seg");
+        let outcome = ringwal::recover_file(absent, policy);
+        assert!(matches!(outcome, Err(Error::NotAJournal { .. })), "{policy:?}: {outcome:?}");
+        assert_eq!(common::fingerprint(&journal.directory), before);
+    }
+}

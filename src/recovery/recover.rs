@@ -107,6 +107,10 @@ pub fn recover_file(path: impl AsRef<Path>, policy: RecoveryPolicy) -> Result<Re
     let base = path.file_name().and_then(|name| name.to_str()).and_then(file_name::parse_segment);
     let base = base.ok_or_else(|| Error::NotAJournal { directory: directory.into() })?;
     let disk = NativeDisk::open_read(directory).map_err(|source| Error::io("open", directory, source))?;
+    // A name that no file has is a mistake, and no word about the journal's end, however high its number.
+    if !list_bases(&*disk)?.contains(&base) {
+        return Err(Error::NotAJournal { directory: directory.into() });
+    }
     let seen = observe(&*disk, 0, false)?;
     if seen.tail.segment.header.base <= base {
         return recover_directory(directory, policy);
