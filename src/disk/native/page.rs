@@ -6,9 +6,12 @@
 //!
 //! The last word is the page's own: a counter of announcements, which is what waiters sleep on, and beside it a
 //! mark that somebody sleeps. The waiter sets the mark, then looks at the counter; the announcer counts, then looks
-//! at the mark. All four are sequentially consistent, so at least one of the two sees the other, and a waiter that saw the
-//! old counter has its mark seen. (`futex_wait` looks at the counter again itself.) How that is so without stores, see
-//! `count_by_call`.
+//! at the mark. Between the two steps of each stands a sequentially consistent fence, or both are sequentially consistent
+//! themselves, so at least one of the two sees the other, and a waiter that saw the old counter has its mark seen. (`futex_wait`
+//! looks at the counter again itself.) How that is so without stores, see `count_by_call`.
+//!
+//! Every load is relaxed, with an acquire fence behind it: the standard library promises of no others, and of none wider than a
+//! register, that they work on memory that is mapped for reading only.
 //!
 //! Who stores to a mapping when the file system has no room for it is ended by SIGBUS. ext4 and tmpfs need none for a block that was
 //! written before; those that write every block to a new place, or may come to share it with a copy (btrfs, XFS), do. Only on the
@@ -117,7 +120,8 @@ impl NativePage {
         let place = unsafe { self.mapping.start().add(word * 8) };
         // SAFETY: (1) the place is mapped as long as `self` lives and aligned to 8: a page's start and a multiple of 8;
         // (2) all of this process access it as `AtomicU64` only, since the words of 32 bits lie in another one; what other
-        // processes and the kernel change is beyond the memory model, and they change it as words; (3) on a page that is not writable only loads reach it.
+        // processes and the kernel change is beyond the memory model, and they change it as words; (3) a mapping for reading
+        // only (`Changes::Never`, `Changes::ByCall`) is reached by relaxed loads of at most a register's width alone: `load`.
         unsafe { AtomicU64::from_ptr(place.cast().as_ptr()) }
     }
 
@@ -125,21 +129,30 @@ impl NativePage {
         assert!(at == COUNTER || at == MARK, "only the last word is used in halves");
         // SAFETY: the sum stays within the mapping: both are below `BLOCK_BYTES`.
         let place = unsafe { self.mapping.start().add(at) };
-        // SAFETY: as in `word`, with alignment to 4.
+        // SAFETY: as in `word`, with alignment to 4; the loads are those of `announcements` and `is_marked`.
         unsafe { AtomicU32::from_ptr(place.cast().as_ptr()) }
+    }
+
+    /// Whether somebody may sleep (acquire).
+    fn is_marked(&self) -> bool {
+        // Any value but zero is a mark: the file may hold anything.
+        let is_marked = self.half_word(MARK).load(Ordering::Relaxed) != 0;
+        fence(Ordering::Acquire);
+        is_marked
     }
 
     /// Counts an announcement; whether somebody may sleep. The mark is taken away before the count: a waiter who sets it after
     /// that is seen by the second look, or sees the new count himself.
     fn count_by_call(&self, file: &File) -> bool {
-        let was_marked = self.half_word(MARK).load(Ordering::SeqCst) != 0;
+        let was_marked = self.is_marked();
         if was_marked {
             self.mark_by_call(file, 0);
         }
         let count = self.announcements().wrapping_add(1);
         let _ = file.write_all_at(&count.to_le_bytes(), COUNTER as u64);
+        // Pairs with the fence of a waiter between its mark and its look.
         fence(Ordering::SeqCst);
-        was_marked || self.half_word(MARK).load(Ordering::SeqCst) != 0
+        was_marked || self.is_marked()
     }
 
     fn mark_by_call(&self, file: &File, mark: u32) -> bool {
@@ -164,7 +177,10 @@ impl NativePage {
 
 impl SharedPage for NativePage {
     fn load(&self, word: usize) -> u64 {
-        self.word(word).load(Ordering::Acquire)
+        let value = self.word(word).load(Ordering::Relaxed);
+        // Pairs with the release of `store`.
+        fence(Ordering::Acquire);
+        value
     }
 
     fn store(&self, first: usize, values: &[u64]) {
@@ -194,7 +210,10 @@ impl SharedPage for NativePage {
     }
 
     fn announcements(&self) -> u32 {
-        self.half_word(COUNTER).load(Ordering::SeqCst)
+        let count = self.half_word(COUNTER).load(Ordering::Relaxed);
+        // Who sees an announcement sees what was stored before it. `wait` has its own fence, before it looks.
+        fence(Ordering::Acquire);
+        count
     }
 
     fn announce(&self) {
@@ -221,6 +240,8 @@ impl SharedPage for NativePage {
             Changes::Never => false,
             Changes::ByStore => {
                 self.half_word(MARK).store(1, Ordering::SeqCst);
+                // The look at the counter is relaxed. Pairs with the two steps of `announce`, which are sequentially consistent.
+                fence(Ordering::SeqCst);
                 true
             }
             Changes::ByCall { file, .. } => self.mark_by_call(file, 1),
@@ -282,7 +303,7 @@ mod tests {
         for by_call in HOW {
             let (announcer, waiter) = two_mappings(true, by_call);
             assert!(announcement_reaches(&announcer, waiter) < Duration::from_secs(2));
-            assert_eq!(announcer.half_word(MARK).load(Ordering::SeqCst), 0);
+            assert!(!announcer.is_marked());
         }
     }
 
