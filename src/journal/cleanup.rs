@@ -115,7 +115,7 @@ fn clean_up(
         .filter(|cursor| cursor.kind == CursorKind::Pinned)
         .map(|cursor| cursor.offset.get())
         .min();
-    let target = match (retention.floor(disk, &segments, durable_end)?, pinned) {
+    let target = match (retention.floor(disk, &segments, floor, durable_end)?, pinned) {
         (Some(retained), Some(pinned)) => retained.min(pinned),
         (Some(retained), None) => retained,
         (None, Some(pinned)) => pinned,
@@ -151,13 +151,22 @@ fn below_the_end(segments: &SegmentManager, wanted: u64, durable_end: u64) -> u6
 }
 
 impl Retention {
-    /// The floor that retention alone would set: a segment's end. `None` without retention.
-    fn floor(&self, disk: &dyn Disk, segments: &SegmentManager, durable_end: u64) -> Result<Option<u64>> {
+    /// The floor that retention alone would set: a segment's end, or `present` where there is nothing to raise. `None`
+    /// without retention.
+    fn floor(
+        &self,
+        disk: &dyn Disk,
+        segments: &SegmentManager,
+        present: u64,
+        durable_end: u64,
+    ) -> Result<Option<u64>> {
         if self.bytes.is_none() && self.age.is_none() {
             return Ok(None);
         }
-        let mut floor = 0;
-        for header in segments.headers().iter().filter(|header| header.end() <= durable_end) {
+        let mut floor = present;
+        // What lies below the present floor is given up whatever its age, and an earlier cleanup may be removing it just now.
+        let kept = segments.headers().iter().filter(|header| header.end() > present);
+        for header in kept.take_while(|header| header.end() <= durable_end) {
             let too_many = self.bytes.is_some_and(|bytes| durable_end - header.base > bytes);
             let too_old = match self.age {
                 Some(age) => is_older(disk, header.base, age)?,
@@ -180,3 +189,6 @@ fn is_older(disk: &dyn Disk, base: u64, age: Duration) -> Result<bool> {
     // A clock that went back makes segments young again, never old.
     Ok(disk.now().duration_since(modified).is_ok_and(|since| since > age))
 }
+
+#[cfg(test)]
+mod tests;
