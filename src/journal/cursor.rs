@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::reader::JournalReader;
 use crate::disk::native::NativeDisk;
@@ -16,6 +16,7 @@ use crate::format::state_file::{StateFile, StateKind};
 use crate::position::Offset;
 use crate::segment::files::open_error;
 use crate::segment::manager::{WRITTEN_MAX, list_bases};
+use crate::segment::prepare::Preparer;
 use crate::segment::state::{self, FOLDER_PATIENCE};
 
 /// Whether a cursor holds cleanup back.
@@ -46,6 +47,8 @@ pub struct Cursors {
     disk: Arc<dyn ReadDisk>,
     writable: Option<Arc<dyn Disk>>,
     reader: JournalReader,
+    /// Of the writer whose cursors these are; dangling where it is not in this process, or not known.
+    preparer: Weak<Preparer>,
 }
 
 impl Cursors {
@@ -58,7 +61,7 @@ impl Cursors {
         let reader = JournalReader::open(directory)?;
         let disk = NativeDisk::open_write(directory, false)
             .map_err(|source| Error::io("open", directory, source))?;
-        Ok(Self::new(disk, reader))
+        Ok(Self { disk: disk.clone().reader(), writable: Some(disk), reader, preparer: Weak::new() })
     }
 
     /// The cursors of the journal in `directory`, to look at only; needs permission to read.
@@ -67,11 +70,13 @@ impl Cursors {
     /// As [`JournalReader::open`].
     pub fn open_read(directory: impl AsRef<Path>) -> Result<Self> {
         let reader = JournalReader::open(directory)?;
-        Ok(Self { disk: reader.disk(), writable: None, reader })
+        Ok(Self { disk: reader.disk(), writable: None, reader, preparer: Weak::new() })
     }
 
-    pub(crate) fn new(disk: Arc<dyn Disk>, reader: JournalReader) -> Self {
-        Self { disk: disk.clone().reader(), writable: Some(disk), reader }
+    /// Those of a writer in this process, as long as it lives.
+    pub(super) fn of_writer(disk: Arc<dyn Disk>, reader: JournalReader, preparer: &Arc<Preparer>) -> Self {
+        let preparer = Arc::downgrade(preparer);
+        Self { disk: disk.clone().reader(), writable: Some(disk), reader, preparer }
     }
 
     /// All cursors, by name.
@@ -95,8 +100,14 @@ impl Cursors {
     ///
     /// # Errors
     /// [`Error::InvalidName`]; [`Error::NotYetDurable`] beyond the durable end; [`Error::BelowFloor`];
-    /// [`Error::NotARecord`] inside a record; [`Error::Corrupt`] where damage begins; [`Error::Io`].
+    /// [`Error::NotARecord`] inside a record; [`Error::Corrupt`] where damage begins; [`Error::Io`]. Where that was a flush
+    /// that failed, and a writer gave these cursors, its next commit is [`Error::Failed`]: the device may have lost of the
+    /// journal what it said it had.
     pub fn set(&self, name: &str, offset: Offset, kind: CursorKind) -> Result<()> {
+        self.telling_the_writer(self.set_durably(name, offset, kind))
+    }
+
+    fn set_durably(&self, name: &str, offset: Offset, kind: CursorKind) -> Result<()> {
         check_name(name)?;
         let disk = self.writable()?;
         let durable = self.reader.durable();
@@ -130,8 +141,12 @@ impl Cursors {
     /// Removes the cursor, durably.
     ///
     /// # Errors
-    /// [`Error::InvalidName`]; [`Error::NoSuchCursor`]; [`Error::Io`].
+    /// [`Error::InvalidName`]; [`Error::NoSuchCursor`]; [`Error::Io`]: of a flush that failed as for [`set`](Self::set).
     pub fn remove(&self, name: &str) -> Result<()> {
+        self.telling_the_writer(self.remove_durably(name))
+    }
+
+    fn remove_durably(&self, name: &str) -> Result<()> {
         check_name(name)?;
         let disk = self.writable()?;
         let _lock = lock_folder(&**disk)?;
@@ -140,6 +155,15 @@ impl Cursors {
         // Also when it is not there: that may not be durable yet.
         state::remove(&**disk, Folder::Cursors, name)?;
         if is_there { Ok(()) } else { Err(Error::NoSuchCursor { name: name.to_owned() }) }
+    }
+
+    /// A device that loses a flush says so once: here it may be a flush that carried a commit's bytes too.
+    fn telling_the_writer(&self, outcome: Result<()>) -> Result<()> {
+        outcome.inspect_err(|error| {
+            if let Some(preparer) = self.preparer.upgrade() {
+                preparer.note(error);
+            }
+        })
     }
 
     fn writable(&self) -> Result<&Arc<dyn Disk>> {
@@ -217,6 +241,12 @@ mod tests {
     use crate::disk::sim::SimDisk;
     use crate::journal::{JournalWriter, Options};
 
+    /// As another process would have them.
+    fn of_nobody(sim: &SimDisk, reader: JournalReader) -> Cursors {
+        let disk = sim.disk();
+        Cursors { disk: disk.clone().reader(), writable: Some(disk), reader, preparer: Weak::new() }
+    }
+
     /// Found by reading: a cursor that was set behind what a killed writer had not flushed outlived it in a power cut, and
     /// the crash passed for damage.
     #[test]
@@ -237,7 +267,7 @@ mod tests {
                 let end = reader.durable_end().unwrap();
                 let records = reader.iter_from(Offset::ZERO).unwrap().count();
                 unacknowledged += u32::from(records == 2 && second.is_err());
-                Cursors::new(sim.disk(), reader).set("reader", end, CursorKind::Pinned).unwrap();
+                of_nobody(&sim, reader).set("reader", end, CursorKind::Pinned).unwrap();
                 sim.power_cut();
                 let writer = JournalWriter::open_simulated(&sim, options()).unwrap();
                 assert!(writer.durable_end() >= end, "seed {seed}, operation {nth}");

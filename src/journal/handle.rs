@@ -325,7 +325,7 @@ impl Journal {
     /// The journal's cursors.
     #[must_use]
     pub fn cursors(&self) -> Cursors {
-        Cursors::new(self.opened.disk.clone(), self.reader.clone())
+        Cursors::of_writer(self.opened.disk.clone(), self.reader.clone(), &self.opened.preparer)
     }
 
     /// Raises the floor to the lowest pinned cursor, or as far below it as retention by bytes or age says, durably, and

@@ -140,7 +140,7 @@ impl JournalWriter {
     /// # Errors
     /// As [`reader`](Self::reader).
     pub fn cursors(&self) -> Result<Cursors> {
-        Ok(Cursors::new(self.disk.clone(), self.reader()?))
+        Ok(Cursors::of_writer(self.disk.clone(), self.reader()?, &self.preparer))
     }
 
     #[cfg(feature = "group-commit")]

@@ -211,7 +211,10 @@ impl Preparer {
     /// Takes note of an error of work that the committer knows nothing of, where it is the device's answer to a flush: a
     /// device that loses a flush says so once, to whoever asked for it, and what it lost may be a commit's bytes.
     pub(crate) fn note(&self, error: &Error) {
-        self.shared.lock().note(error);
+        // A child after a fork has no writer to tell; see also `drop`.
+        if fork_count() == self.forks {
+            self.shared.lock().note(error);
+        }
     }
 
     /// Has the segment prepared in the background, and zeros written in it up to file position `ahead`.

@@ -42,8 +42,8 @@ pub(super) struct World<'a> {
     recovery_errors: Vec<(u64, i32, Failure)>,
     /// Damage made the journal one that cannot be opened: nothing more is to be seen.
     over: bool,
-    /// A cleanup of this writer met an error.
-    cleanup_failed: bool,
+    /// A cleanup of this writer, or a change of its cursors, met an error.
+    upkeep_failed: bool,
 }
 
 impl<'a> World<'a> {
@@ -69,7 +69,7 @@ impl<'a> World<'a> {
             recovery_stops: Vec::new(),
             recovery_errors: Vec::new(),
             over: false,
-            cleanup_failed: false,
+            upkeep_failed: false,
         }
     }
 
@@ -336,7 +336,7 @@ impl<'a> World<'a> {
 
     fn adopt(&mut self, writer: JournalWriter) {
         self.writer = Some(writer);
-        self.cleanup_failed = false;
+        self.upkeep_failed = false;
         self.batch_max = self.options.records_bytes_max();
         self.injected_before = self.disk.injected();
     }
@@ -423,11 +423,11 @@ impl<'a> World<'a> {
         Ok(Some(outcome))
     }
 
-    /// The next segment could not be made ready, or a cleanup's flush failed, and it is not known what is durable: told by the
-    /// next commit.
+    /// The next segment could not be made ready, or a flush for a cleanup or a cursor failed, and it is not known what is
+    /// durable: told by the next commit.
     fn is_late(&self, error: &Error) -> bool {
         let is_prepared_early = self.plan.background == Background::Caller;
-        (is_prepared_early || self.cleanup_failed)
+        (is_prepared_early || self.upkeep_failed)
             && error.is_failed()
             && self.disk.injected().errors > self.injected_before.errors
     }

@@ -49,6 +49,38 @@ fn a_flush_that_failed_in_a_cleanup_fails_the_next_commit() {
     assert!(of_flushes > 2 && of_others > 2, "{of_flushes} {of_others}");
 }
 
+/// Found by reading: a flush that failed for a cursor was no concern of the commits that were flushed meanwhile.
+#[test]
+fn a_flush_that_failed_for_a_cursor_fails_the_next_commit() {
+    const EMFILE: i32 = 24;
+    for removes in [false, true] {
+        let (mut of_flushes, mut of_others) = (0, 0);
+        for (nth, number) in (1..20).flat_map(|nth| [(nth, EIO), (nth, EMFILE)]) {
+            let sim = SimDisk::new(1);
+            let options = Options::new().segment_bytes(64 << 10);
+            let mut writer = JournalWriter::open_simulated(&sim, options).unwrap();
+            let first = writer.append(b"first").unwrap().offset;
+            let cursors = writer.cursors().unwrap();
+            cursors.set("reader", first, crate::CursorKind::Pinned).unwrap();
+            sim.fail_operation(nth, number, Failure::Once);
+            let outcome = match removes {
+                false => cursors.set("reader", first, crate::CursorKind::Advisory),
+                true => cursors.remove("reader"),
+            };
+            let Err(error) = outcome else { continue };
+            let is_of_a_flush = number == EIO && error.to_string().starts_with("sync");
+            let outcome = writer.append(b"after");
+            assert_eq!(
+                outcome.is_err_and(|error| error.is_failed()),
+                is_of_a_flush,
+                "operation {nth}: {error}"
+            );
+            *(if is_of_a_flush { &mut of_flushes } else { &mut of_others }) += 1;
+        }
+        assert!(of_flushes > 1 && of_others > 1, "{of_flushes} {of_others}");
+    }
+}
+
 /// Found by reading: closing a journal whose segment was full, with no descriptor left for the next one, was called an error of the
 /// system's although nothing had failed.
 #[test]

@@ -21,6 +21,7 @@ impl World<'_> {
     pub(super) fn set_cursor(&mut self, name: &'static str, place: usize, kind: CursorKind) -> Judged {
         let Some(offset) = self.ledger.pick(place).map(|known| known.offset) else { return Ok(()) };
         let outcome = self.call(|writer| writer.cursors()?.set(name, offset, kind))?;
+        self.upkeep_failed |= matches!(outcome, Some(Err(_)));
         match outcome {
             Some(Ok(())) => self.ledger.move_cursor(name, Some((offset, kind)), true),
             Some(Err(Error::BelowFloor { floor, .. })) => {
@@ -40,6 +41,7 @@ impl World<'_> {
             Err(Error::NoSuchCursor { .. }) => Ok(()),
             outcome => outcome,
         })?;
+        self.upkeep_failed |= matches!(outcome, Some(Err(_)));
         match outcome {
             Some(Ok(())) => self.ledger.move_cursor(name, None, true),
             Some(Err(_)) => self.ledger.move_cursor(name, None, false),
@@ -50,7 +52,7 @@ impl World<'_> {
 
     pub(super) fn clean_up(&mut self) -> Judged {
         let outcome = self.call(|writer| writer.cleanup())?;
-        self.cleanup_failed |= matches!(outcome, Some(Err(_)));
+        self.upkeep_failed |= matches!(outcome, Some(Err(_)));
         if let Some(Ok(report)) = outcome {
             judge!(
                 report.floor >= self.ledger.floor || self.is_damaged(),
