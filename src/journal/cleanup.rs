@@ -11,7 +11,7 @@ use super::cursor::{CursorKind, lock_folder, read_all};
 use super::options::Options;
 use super::reader::JournalReader;
 use super::writer::JournalWriter;
-use crate::disk::{Disk, Folder};
+use crate::disk::{Disk, Folder, FolderLock};
 use crate::error::{Error, Result};
 use crate::format::file_name::{self, FLOOR};
 use crate::format::state_file::{StateFile, StateKind};
@@ -19,7 +19,7 @@ use crate::position::Offset;
 use crate::segment::files::open_error;
 use crate::segment::manager::SegmentManager;
 use crate::segment::prepare::Preparer;
-use crate::segment::state;
+use crate::segment::state::{self, FOLDER_PATIENCE};
 
 /// What a cleanup did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,10 +80,12 @@ pub(super) fn after_rotation(writer: &JournalWriter) {
     let Ok(reader) = writer.reader() else { return };
     let (disk, retention) = (writer.disk.clone(), Retention::of(&writer.options));
     let preparer = Arc::downgrade(&writer.preparer);
-    // A cleanup that fails is tried again after the next change of segments, and reports to whoever calls it.
+    // A cleanup that fails is tried again after the next change of segments, and reports to whoever calls it. So is one for which
+    // the cursors' lock is not free: this thread is waited for by who needs the next segment, and a consumer that was
+    // stopped while it set its cursor holds the lock as long as it pleases.
     writer.preparer.run(Box::new(move || {
         if let Some(preparer) = preparer.upgrade() {
-            let _ = cleanup(&*disk, &preparer, &reader, retention);
+            let _ = clean_up_within(Duration::ZERO, &*disk, &preparer, &reader, retention);
         }
     }));
 }
@@ -94,16 +96,29 @@ pub(super) fn cleanup(
     reader: &JournalReader,
     retention: Retention,
 ) -> Result<CleanupReport> {
-    clean_up(disk, preparer, reader, retention).inspect_err(|error| preparer.note(error))
+    clean_up_within(FOLDER_PATIENCE, disk, preparer, reader, retention)
 }
 
-fn clean_up(
+/// Cleans up if the lock of the cursors' folder can be had within `patience`.
+fn clean_up_within(
+    patience: Duration,
     disk: &dyn Disk,
     preparer: &Preparer,
     reader: &JournalReader,
     retention: Retention,
 ) -> Result<CleanupReport> {
-    let _lock = lock_folder(disk)?;
+    lock_folder(disk, patience)
+        .and_then(|lock| clean_up(&*lock, disk, preparer, reader, retention))
+        .inspect_err(|error| preparer.note(error))
+}
+
+fn clean_up(
+    _lock: &dyn FolderLock,
+    disk: &dyn Disk,
+    preparer: &Preparer,
+    reader: &JournalReader,
+    retention: Retention,
+) -> Result<CleanupReport> {
     // A consumer that was killed while it set its cursor has left one that a power cut could still take back.
     let path = disk.path(Folder::Cursors, "");
     disk.sync_folder(Folder::Cursors).map_err(|source| Error::io("sync", path, source))?;

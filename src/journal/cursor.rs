@@ -6,6 +6,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::reader::JournalReader;
 use crate::disk::native::NativeDisk;
@@ -124,7 +125,7 @@ impl Cursors {
             // A killed writer may have left what only the cache holds; a cursor that outlived it would tell of a loss.
             sync_written(&*self.disk, offset.get())?;
         }
-        let _lock = lock_folder(&**disk)?;
+        let _lock = lock_folder(&**disk, FOLDER_PATIENCE)?;
         // Once more under the lock: cleanup may have raised the floor in between.
         let floor = self.reader.refresh_floor()?;
         if offset < floor {
@@ -149,7 +150,7 @@ impl Cursors {
     fn remove_durably(&self, name: &str) -> Result<()> {
         check_name(name)?;
         let disk = self.writable()?;
-        let _lock = lock_folder(&**disk)?;
+        let _lock = lock_folder(&**disk, FOLDER_PATIENCE)?;
         // A damaged cursor can be removed too: that is the way to get rid of it.
         let is_there = !matches!(state::read(&**disk, Folder::Cursors, name), Ok(None));
         // Also when it is not there: that may not be durable yet.
@@ -180,11 +181,11 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// Keeps other processes from setting cursors and from cleaning up, until dropped.
-pub(super) fn lock_folder(disk: &dyn Disk) -> Result<Box<dyn FolderLock>> {
+pub(super) fn lock_folder(disk: &dyn Disk, patience: Duration) -> Result<Box<dyn FolderLock>> {
     let path = disk.path(Folder::Cursors, "");
     disk.make_folder(Folder::Cursors).map_err(|source| Error::io("create", &path, source))?;
     disk.sync_folder(Folder::Root).map_err(|source| Error::io("sync", &path, source))?;
-    disk.lock_folder(Folder::Cursors, FOLDER_PATIENCE).map_err(|source| Error::io("lock", path, source))
+    disk.lock_folder(Folder::Cursors, patience).map_err(|source| Error::io("lock", path, source))
 }
 
 /// All cursors, by name.
