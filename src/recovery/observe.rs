@@ -128,7 +128,11 @@ fn observe_segments(
         }
     }
     let seen = Seen { floor, mark, known_durable, past_faults, has_fault, behind_fault, short };
-    look_through(disk, segments, seen)
+    let seen = look_through(disk, segments, seen)?;
+    let (next, bases) =
+        (seen.tail.segment.header.end(), seen.segments.headers().iter().map(|later| later.base));
+    let surplus = bases.rev().filter(|base| *base > next).collect();
+    Ok(Observation { surplus, ..seen })
 }
 
 struct Seen {
@@ -168,8 +172,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
     let bad = tail.bad.0;
     let mut evidence = Vec::new();
     let mut rest = super::search::Rest::default();
-    let mut dirty_later = Vec::new();
-    let mut ambiguous = false;
+    let (mut dirty_later, mut ambiguous) = (Vec::new(), false);
     if tail.unreadable.is_none() {
         match search(&tail.segment, tail.kept_end().max(tail.end.offset()), bad) {
             Ok(found) => rest = found,
@@ -202,9 +205,6 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
         seen.known_durable,
     )?;
     evidence.extend(outside);
-    let next = tail.segment.header.end();
-    let surplus =
-        segments.headers().iter().rev().map(|later| later.base).filter(|base| *base > next).collect();
     Ok(Observation {
         ambiguous: ambiguous || rest.arrived_whole(),
         dirty_end: rest.dirty_end,
@@ -213,7 +213,7 @@ fn look_through(disk: &dyn ReadDisk, mut segments: SegmentManager, mut seen: See
         floor: seen.floor,
         tail,
         dirty_later,
-        surplus,
+        surplus: Vec::new(),
         evidence,
         mark: seen.mark,
         cursors_beyond,
