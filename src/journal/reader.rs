@@ -328,11 +328,9 @@ impl JournalReader {
     }
 
     fn refresh_segments(&self) -> Result<()> {
-        let known = self.view();
-        let refreshed = || Ok(self.refresh_floor()?.get());
-        let (_, fresh) = SegmentManager::load_kept(&*self.inner.disk, Some(known.segments()), &refreshed)?;
-        self.inner.segments.replace(fresh);
-        Ok(())
+        let floor = || Ok(self.refresh_floor()?.get());
+        let disk = &*self.inner.disk;
+        self.inner.segments.refresh(|known| Ok(SegmentManager::load_kept(disk, Some(known), &floor)?.1))
     }
 
     /// All records from `offset` on, forward, up to the durable end at the time each is asked for. `offset` may be that of

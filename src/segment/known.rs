@@ -118,6 +118,9 @@ pub(crate) struct KnownSegments {
     disk: Arc<dyn ReadDisk>,
     /// What the places hold too. Locked while it is changed, so that changes come one after the other.
     now: Mutex<Arc<View>>,
+    /// Held while the segments are listed anew: of two who list at the same time the one with the older list must not be the last
+    /// to tell.
+    listing: Mutex<()>,
     places: [Place; PLACES],
 }
 
@@ -130,7 +133,7 @@ impl KnownSegments {
             guess: AtomicUsize::new(record_bytes),
         };
         let places = std::array::from_fn(place);
-        Self { disk, now: Mutex::new(view), places }
+        Self { disk, now: Mutex::new(view), listing: Mutex::new(()), places }
     }
 
     /// What is known now, and the guess that goes with the place of this thread.
@@ -161,8 +164,19 @@ impl KnownSegments {
         Ok(Some((header, file)))
     }
 
+    /// Knows from now on what `list` finds, which is given what was known.
+    ///
+    /// # Errors
+    /// Those of `list`; what was known is known still.
+    pub(crate) fn refresh(&self, list: impl FnOnce(&SegmentManager) -> Result<SegmentManager>) -> Result<()> {
+        let _listing = locked(&self.listing);
+        let (known, _) = self.look();
+        self.replace(list(known.segments())?);
+        Ok(())
+    }
+
     /// Knows these segments from now on, and closes the files of all others, so that removed ones give their space back.
-    pub(crate) fn replace(&self, segments: SegmentManager) {
+    fn replace(&self, segments: SegmentManager) {
         let mut now = locked(&self.now);
         let is_there = |open: &&OpenFile| segments.header_at(open.header.base) == Some(open.header);
         let open = now.open.iter().filter(is_there).cloned().collect();
@@ -189,4 +203,53 @@ fn place_of_thread() -> usize {
         static PLACE: usize = NEXT.fetch_add(1, Ordering::Relaxed) % PLACES;
     }
     PLACE.with(|place| *place)
+}
+
+#[cfg(test)]
+#[cfg(feature = "sim")]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::position::JournalId;
+    use crate::segment::prepare::create_segment;
+
+    /// Found by reading: who had listed the segments before the next one was there told last, and that one was not known again.
+    #[test]
+    fn an_older_list_never_takes_the_place_of_a_newer_one() {
+        let sim = SimDisk::new(1);
+        let first = SegmentHeader { id: JournalId([4; 16]), base: 0, capacity: 60 << 10, created: 0 };
+        let second = SegmentHeader { base: first.end(), ..first };
+        drop(create_segment(&*sim.disk(), first).unwrap());
+        let disk = sim.disk().reader();
+        let list = || Ok(SegmentManager::load_kept(&*disk, None, &|| Ok(0))?.1);
+        let known = KnownSegments::new(disk.clone(), list().unwrap(), 100);
+        let (has_listed, listed) = mpsc::channel();
+        let (goes_on, go_on) = mpsc::channel::<()>();
+        std::thread::scope(|scope| {
+            let (known, list) = (&known, &list);
+            let older = scope.spawn(move || {
+                known.refresh(|_| {
+                    let older = list();
+                    has_listed.send(()).unwrap();
+                    let () = go_on.recv().unwrap();
+                    older
+                })
+            });
+            listed.recv().unwrap();
+            drop(create_segment(&*sim.disk(), second).unwrap());
+            let newer = scope.spawn(|| known.refresh(|_| list()));
+            if known.listing.try_lock().is_ok() {
+                // It waits for nobody.
+                while !newer.is_finished() {
+                    std::thread::yield_now();
+                }
+            }
+            goes_on.send(()).unwrap();
+            older.join().unwrap().unwrap();
+            newer.join().unwrap().unwrap();
+        });
+        assert_eq!(known.look().0.segments().header_at(second.base), Some(second));
+    }
 }
