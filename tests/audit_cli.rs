@@ -397,3 +397,33 @@ fn a_rebuild_leaves_it_to_the_store_whether_its_journal_is_kept() {
         assert_eq!(kept, is_kept);
     }
 }
+
+/// Found by reading: each of the importing threads held a line of its own, however long, and all that it came to as JSON.
+#[test]
+fn an_import_of_long_lines_needs_little_memory_whatever_the_threads() {
+    use std::io::BufWriter;
+    const KIB: u64 = 600 << 10;
+    let keep = tempfile::tempdir().expect("a temporary directory");
+    let (store, file) = (keep.path().join("trail"), keep.path().join("audits.jsonl"));
+    let mut line = json(good(&["generate", "1", "--seed", "3"]).trim());
+    let assertion = serde_json::json!({
+        "assertion_hash": "1".repeat(64), "weight": 0.5, "source_hash": "2".repeat(64), "lifecycle": "Approved",
+    });
+    line["contributing_assertions"] = vec![assertion; 25_000].into();
+    let mut lines = BufWriter::new(std::fs::File::create(&file).expect("a file"));
+    for number in 0..40 {
+        line["query_id"] = format!("{number:064x}").into();
+        writeln!(lines, "{line}").expect("a line");
+    }
+    drop((lines, line));
+    let limited = format!("ulimit -v {KIB}; exec \"$0\" audit import \"$1\" \"$2\"");
+    let output = Command::new("sh")
+        .args(["-c", &limited, env!("CARGO_BIN_EXE_ringwal"), path(&store), path(&file)])
+        // What the allocator reserves for each thread counts, though nobody uses it.
+        .env("MALLOC_ARENA_MAX", "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the tool");
+    assert_eq!(code(&output), 0, "{}", text(&output.stderr));
+    assert!(text(&output.stderr).starts_with("40 audits durable"), "{}", text(&output.stderr));
+}

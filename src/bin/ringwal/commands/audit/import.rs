@@ -2,8 +2,8 @@
 
 use std::io::{self, BufRead, Read, Write};
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
 
 use anyhow::Context;
 use clap::Args;
@@ -18,6 +18,8 @@ use crate::text;
 
 /// The longest line that is read: an audit with as many assertions as one may have takes half of it.
 const LINE_BYTES_MAX: usize = 32 << 20;
+/// Longer lines are put one after the other. Read as JSON, a line takes several times its length, and there are many threads.
+const LONG_LINE_BYTES: usize = 256 << 10;
 
 #[derive(Args)]
 #[command(after_long_help = form::HELP)]
@@ -39,8 +41,17 @@ pub(crate) struct Import {
 struct Shared<'a> {
     trail: &'a GenericAuditStore<HybridStore>,
     input: Mutex<Input>,
+    /// Whoever has a long line. Nobody waits for the input who has one: whoever has the input may wait for this.
+    long: Mutex<()>,
     new: AtomicU64,
     known: AtomicU64,
+}
+
+/// A line that is not empty.
+struct Line<'a> {
+    number: u64,
+    bytes: Vec<u8>,
+    long: Option<MutexGuard<'a, ()>>,
 }
 
 struct Input {
@@ -67,6 +78,7 @@ impl Import {
         let shared = Shared {
             trail: &trail,
             input: Mutex::new(Input { lines, number: 0, bytes: 0, progress, is_over: false }),
+            long: Mutex::new(()),
             new: AtomicU64::new(0),
             known: AtomicU64::new(0),
         };
@@ -98,10 +110,11 @@ impl Import {
 
 /// One thread: takes lines and puts what they hold, until there are no more or somebody came upon a bad one.
 fn import_some(shared: &Shared<'_>) -> Result<(), BadLine> {
-    while let Some((number, line)) = next_line(shared)? {
-        let put = parse::audit(&line)
+    while let Some(Line { number, bytes, long }) = next_line(shared)? {
+        let put = parse::audit(&bytes)
             .map_err(|wrong| WrongUse(wrong).into())
             .and_then(|audit| shared.trail.put_audit_with_receipt(&audit).map_err(anyhow::Error::from));
+        drop((bytes, long));
         match put {
             Ok(put) if put.is_new => shared.new.fetch_add(1, Ordering::Relaxed),
             Ok(_) => shared.known.fetch_add(1, Ordering::Relaxed),
@@ -117,12 +130,12 @@ fn import_some(shared: &Shared<'_>) -> Result<(), BadLine> {
 }
 
 /// The next line that is not empty, with its number.
-fn next_line(shared: &Shared<'_>) -> Result<Option<(u64, Vec<u8>)>, BadLine> {
-    let panicked = |_| BadLine { number: 0, error: anyhow::anyhow!("another importing thread panicked") };
-    let mut input = shared.input.lock().map_err(panicked)?;
+fn next_line<'a>(shared: &'a Shared<'_>) -> Result<Option<Line<'a>>, BadLine> {
+    let panicked = || BadLine { number: 0, error: anyhow::anyhow!("another importing thread panicked") };
+    let mut input = shared.input.lock().map_err(|_| panicked())?;
     while !input.is_over {
         let number = input.number + 1;
-        let line = match read_line(&mut *input.lines) {
+        let bytes = match read_line(&mut *input.lines) {
             Ok(line) if line.is_empty() => break,
             Ok(line) => line,
             Err(error) => {
@@ -131,11 +144,15 @@ fn next_line(shared: &Shared<'_>) -> Result<Option<(u64, Vec<u8>)>, BadLine> {
             }
         };
         input.number = number;
-        input.bytes += line.len() as u64;
-        let bytes = input.bytes;
-        input.progress.at(bytes);
-        if !line.trim_ascii().is_empty() {
-            return Ok(Some((number, line)));
+        input.bytes += bytes.len() as u64;
+        let done = input.bytes;
+        input.progress.at(done);
+        if !bytes.trim_ascii().is_empty() {
+            let long = match bytes.len() > LONG_LINE_BYTES {
+                true => Some(shared.long.lock().map_err(|_| panicked())?),
+                false => None,
+            };
+            return Ok(Some(Line { number, bytes, long }));
         }
     }
     Ok(None)
