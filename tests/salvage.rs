@@ -1,5 +1,7 @@
 //! Salvage gives every record that is still whole, and names every gap to the byte.
 
+#![allow(clippy::print_stdout, reason = "tests report figures")]
+
 mod common;
 
 use std::os::unix::fs::FileExt;
@@ -172,4 +174,58 @@ fn a_gap_says_what_was_wrong_at_its_beginning() {
     let mut salvage = Salvage::open(&journal).expect("segments");
     let first = salvage.next_item().expect("readable files");
     assert!(matches!(first, Some(Salvaged::Lost { kind: CorruptionKind::Checksum { .. }, .. })), "{first:?}");
+}
+
+/// What this thread has read by system calls, in bytes.
+fn bytes_read() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").expect("a thread's counts");
+    let read = counts.lines().find_map(|line| line.strip_prefix("rchar: ")).expect("bytes read");
+    read.parse().expect("a number")
+}
+
+/// Found by reading: for every damaged place a mebibyte or two of the segment was read anew.
+#[test]
+fn a_segment_that_is_damaged_in_thousands_of_places_is_read_a_few_times_at_most() {
+    const BYTES: u64 = 2 << 20;
+    for in_commit_records in [false, true] {
+        let (_keep, directory) = common::fast_journal_directory();
+        let mut writer =
+            JournalWriter::open(&directory, Options::new().segment_bytes(BYTES)).expect("a journal");
+        let mut groups = Vec::new();
+        for _ in 0..400 {
+            groups.push(writer.append_group(&[[7; 100]; 30]).expect("an append"));
+        }
+        let (_keep, journal) = common::fast_journal_directory();
+        common::copy_journal(&directory, &journal);
+        let verified = || {
+            let reader = ringwal::JournalReader::open(&journal).expect("a reader");
+            let options = ringwal::VerifyOptions::new().threads(std::num::NonZeroUsize::MIN);
+            let before = bytes_read();
+            let report = reader.verify(&options, &mut |_| ()).expect("a report");
+            (report.is_sound(), bytes_read() - before)
+        };
+        let (was_sound, sound_bytes) = verified();
+        let mut damaged = 0;
+        for group in &groups {
+            let first = group[0].offset.get();
+            let bad: Vec<u64> = match in_commit_records {
+                true => vec![first - COMMIT_RECORD],
+                false => group.iter().step_by(2).map(|receipt| receipt.offset.get() + 60).collect(),
+            };
+            for at in bad.iter().filter(|at| **at < BYTES - HEADER) {
+                put(&journal, FIRST, &[1], HEADER + at + 8);
+                damaged += 1;
+            }
+        }
+        let before = bytes_read();
+        let items = salvage(&journal);
+        let salvaging = bytes_read() - before;
+        let lost = items.iter().filter(|item| matches!(item, Lost(..))).count();
+        let (is_sound, verifying) = verified();
+        println!(
+            "{damaged} places, {lost} gaps: {salvaging} and {verifying} bytes read ({sound_bytes} when sound)"
+        );
+        assert!(was_sound && !is_sound && damaged > 300 && lost > 0);
+        assert!(salvaging < 4 * BYTES && verifying < 4 * sound_bytes, "{salvaging} {verifying}");
+    }
 }

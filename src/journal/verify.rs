@@ -15,6 +15,7 @@ use crate::format::commit::{Chain, CommitRecord};
 use crate::format::scan::{Expected, Scan};
 use crate::format::segment_header::SegmentHeader;
 use crate::position::Offset;
+use crate::recovery::find_commit_behind;
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
 const CHUNK_BYTES: usize = 256 << 10;
@@ -374,15 +375,11 @@ impl<'a, W: Witness> Verify<'a, W> {
             self.report.first_damaged_commit = damaged_commit(walk, kind);
         }
         let segment = walk.segment().clone();
-        let from = at.saturating_add(1);
-        let next =
-            crate::recovery::salvage::find_next_commit(&segment, from, at)?.0.filter(|next| *next < end);
+        let next = find_commit_behind(walk, at)?.0.filter(|next| *next < end);
         self.note_damage(damage_of(&segment, at..next.unwrap_or(end).max(at), kind));
         let Some(next) = next else { return Ok(false) };
-        let limit = self.report.durable_end.get();
         let scan = Scan::at_commit(segment.header.id, next, segment.header.end(), None).check_hash(true);
-        walk.continue_in(segment, scan);
-        walk.limit(limit);
+        walk.go_on(scan);
         Ok(true)
     }
 }

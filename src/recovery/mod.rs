@@ -21,6 +21,6 @@ pub use plan::RecoveryPolicy;
 pub(crate) use recover::{RecoverOptions, Recovered, examine, recover};
 pub use recover::{plan_recovery, recover_directory, recover_file};
 pub use report::{RecoveryReport, Verdict};
-pub(crate) use salvage::find_next_commit;
 pub use salvage::{Salvage, Salvaged};
+pub(crate) use salvage::{find_commit_behind, find_next_commit};
 pub(crate) use tail::LogEnd;

@@ -10,12 +10,14 @@ use crate::error::{CorruptionKind, Error, Result};
 use crate::format::bytes::is_zero;
 use crate::format::commit::COMMIT_RECORD_BYTES;
 use crate::format::record::{RECORD_HEADER_BYTES, RecordHeader};
-use crate::format::scan::{Scan, find_commit};
+use crate::format::scan::{Scan, Step, find_commit};
 use crate::position::{Hash, Offset};
 use crate::segment::manager::{list_bases, read_header};
 use crate::segment::walk::{Cache, Item, SegmentFile, Walk};
 
 const CHUNK_BYTES: usize = 1 << 20;
+/// Read to look whether there is a record at all, where most often there is none.
+const PROBE_BYTES: usize = 16 << 10;
 
 /// What salvage came to.
 #[derive(Debug)]
@@ -135,17 +137,16 @@ impl Salvage {
         let segment = walk.segment().clone();
         let header = segment.header;
         // A damaged payload leaves the length in its header right: then the next record of the commit is there.
-        if let Some(next) = walk_behind(&segment, bad)? {
-            let at = next.offset();
-            *walk = next;
+        if let Some(at) = record_behind(walk, bad)? {
+            walk.go_on(Scan::at_record(header.id, at, header.end()).check_hash(true));
             return Ok(Some(Salvaged::Lost { range: Offset::new(bad)..Offset::new(at), kind }));
         }
-        let (next, any_data) = find_next_commit(&segment, bad + 1, bad)?;
+        let (next, any_data) = find_commit_behind(walk, bad)?;
         let range = |end: u64| Offset::new(bad)..Offset::new(end);
         match next {
             Some(at) => {
                 let scan = Scan::at_commit(header.id, at, header.end(), None).check_hash(true);
-                walk.continue_in(segment, scan);
+                walk.go_on(scan);
                 Ok(Some(Salvaged::Lost { range: range(at), kind }))
             }
             None => {
@@ -156,22 +157,41 @@ impl Salvage {
     }
 }
 
-/// A walk from behind the bad record at `bad` on, if its length leads to something valid.
-fn walk_behind(segment: &SegmentFile, bad: u64) -> Result<Option<Walk>> {
+/// Where the bad record at `bad` ends by its own length, if something valid stands there.
+fn record_behind(walk: &Walk, bad: u64) -> Result<Option<u64>> {
+    let segment = walk.segment();
+    let (id, end) = (segment.header.id, segment.header.end());
     let mut bytes = [0; RECORD_HEADER_BYTES];
-    let end = segment.header.end();
-    segment.read(&mut bytes, bad, Cache::Past)?;
+    match walk.at_hand(bad).first_chunk() {
+        Some(at_hand) => bytes = *at_hand,
+        None => segment.read(&mut bytes, bad, Cache::Past)?,
+    }
     let Some(header) = RecordHeader::decode(&bytes).filter(|_| !is_zero(&bytes)) else { return Ok(None) };
     let next = bad.saturating_add(header.record_bytes() as u64);
     if next >= end {
         return Ok(None);
     }
-    let walk = || {
-        let scan = Scan::at_record(segment.header.id, next, end).check_hash(true);
-        Walk::new(segment.clone(), scan, Cache::Past, CHUNK_BYTES)
+    let scan = || Scan::at_record(id, next, end).check_hash(true);
+    let is_valid = match scan().step(walk.at_hand(next)) {
+        Step::Need(_) => {
+            let mut probe = Walk::new(segment.clone(), scan(), Cache::Past, PROBE_BYTES);
+            matches!(probe.next()?, Item::Record { .. } | Item::Commit { .. })
+        }
+        step => matches!(step, Step::Record { .. } | Step::Commit { .. }),
     };
-    let is_valid = matches!(walk().next()?, Item::Record { .. } | Item::Commit { .. });
-    Ok(is_valid.then(walk))
+    Ok(is_valid.then_some(next))
+}
+
+/// Where the next valid commit record behind the bad place that the walk has come to begins, and whether anything that is not zero
+/// stands there. What was read already is gone over first: a segment that is damaged in very many places is not read anew for
+/// each of them.
+pub(crate) fn find_commit_behind(walk: &Walk, bad: u64) -> Result<(Option<u64>, bool)> {
+    let segment = walk.segment();
+    let from = bad.saturating_add(1);
+    match find_commit(walk.at_hand(from), from, segment.header.id) {
+        Some((found, _)) => Ok((Some(found), true)),
+        None => find_next_commit(segment, from, bad),
+    }
 }
 
 /// Where the next valid commit record begins at or behind `from`, and whether anything that is not zero stands at or

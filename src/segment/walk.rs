@@ -171,14 +171,14 @@ impl Walk {
         Self { segment, scan, window, cache, limit, payload: (0, 0), ahead: ReadAhead::default() }
     }
 
-    /// Goes on in another segment, with the memory of this walk.
-    pub(crate) fn continue_in(&mut self, segment: SegmentFile, scan: Scan) {
-        self.limit = segment.header.end();
-        self.window.bytes.clear();
-        self.window.start = scan.offset();
-        self.ahead = ReadAhead::default();
-        self.segment = segment;
+    /// Goes on in this segment as `scan` says. What was read is kept.
+    pub(crate) fn go_on(&mut self, scan: Scan) {
         self.scan = scan;
+    }
+
+    /// What was read of the segment from `offset` on; nothing where that is not known any more, or not yet.
+    pub(crate) fn at_hand(&self, offset: u64) -> &[u8] {
+        self.window.from(offset)
     }
 
     /// Reads nothing at or behind `offset`; to be moved up as more becomes durable. What was read is kept.
