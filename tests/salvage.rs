@@ -229,3 +229,24 @@ fn a_segment_that_is_damaged_in_thousands_of_places_is_read_a_few_times_at_most(
         assert!(salvaging < 4 * BYTES && verifying < 4 * sound_bytes, "{salvaging} {verifying}");
     }
 }
+
+/// Found by reading: what had been read before a living writer wrote there was gone by at every place behind it.
+#[test]
+fn beside_a_living_writer_salvage_misses_one_commit_at_most() {
+    let (_keep, directory) = common::fast_journal_directory();
+    let mut writer =
+        JournalWriter::open(&directory, Options::new().segment_bytes(SEGMENT)).expect("a journal");
+    for _ in 0..2 {
+        writer.append(&[1; 500]).expect("an append");
+    }
+    let mut salvage = Salvage::open(&directory).expect("segments");
+    assert!(matches!(salvage.next_item().expect("readable"), Some(Salvaged::Record { .. })));
+    for _ in 0..20 {
+        writer.append(&[2; 500]).expect("an append");
+    }
+    let mut found = 0;
+    while let Some(item) = salvage.next_item().expect("readable files") {
+        found += usize::from(matches!(item, Salvaged::Record { payload, .. } if payload[0] == 2));
+    }
+    assert!(found >= 19, "only {found} of 20");
+}

@@ -158,7 +158,7 @@ impl Salvage {
 }
 
 /// Where the bad record at `bad` ends by its own length, if something valid stands there.
-fn record_behind(walk: &Walk, bad: u64) -> Result<Option<u64>> {
+fn record_behind(walk: &mut Walk, bad: u64) -> Result<Option<u64>> {
     let segment = walk.segment();
     let (id, end) = (segment.header.id, segment.header.end());
     let mut bytes = [0; RECORD_HEADER_BYTES];
@@ -175,23 +175,26 @@ fn record_behind(walk: &Walk, bad: u64) -> Result<Option<u64>> {
     let is_valid = match scan().step(walk.at_hand(next)) {
         Step::Need(_) => {
             let mut probe = Walk::new(segment.clone(), scan(), Cache::Past, PROBE_BYTES);
-            matches!(probe.next()?, Item::Record { .. } | Item::Commit { .. })
+            let found = matches!(probe.next()?, Item::Record { .. } | Item::Commit { .. });
+            walk.forget();
+            found
         }
         step => matches!(step, Step::Record { .. } | Step::Commit { .. }),
     };
     Ok(is_valid.then_some(next))
 }
 
-/// Where the next valid commit record behind the bad place that the walk has come to begins, and whether anything that is not zero
-/// stands there. What was read already is gone over first: a segment that is damaged in very many places is not read anew for
-/// each of them.
-pub(crate) fn find_commit_behind(walk: &Walk, bad: u64) -> Result<(Option<u64>, bool)> {
-    let segment = walk.segment();
+/// Where the next valid commit record behind the bad place that the walk has come to begins, and whether
+/// anything that is not zero stands there. What was read already is gone over first: a segment that is damaged in very many
+/// places is not read anew for each of them.
+pub(crate) fn find_commit_behind(walk: &mut Walk, bad: u64) -> Result<(Option<u64>, bool)> {
     let from = bad.saturating_add(1);
-    match find_commit(walk.at_hand(from), from, segment.header.id) {
-        Some((found, _)) => Ok((Some(found), true)),
-        None => find_next_commit(segment, from, bad),
+    if let Some((found, _)) = find_commit(walk.at_hand(from), from, walk.segment().header.id) {
+        return Ok((Some(found), true));
     }
+    // What is found now may have come since that was read.
+    walk.forget();
+    find_next_commit(walk.segment(), from, bad)
 }
 
 /// Where the next valid commit record begins at or behind `from`, and whether anything that is not zero stands at or

@@ -176,6 +176,11 @@ impl Walk {
         self.scan = scan;
     }
 
+    /// Forgets what was read: beside a writer the file may say more by now.
+    pub(crate) fn forget(&mut self) {
+        self.window.bytes.clear();
+    }
+
     /// What was read of the segment from `offset` on; nothing where that is not known any more, or not yet.
     pub(crate) fn at_hand(&self, offset: u64) -> &[u8] {
         self.window.from(offset)
