@@ -6,7 +6,7 @@
 mod common;
 
 use ringwal::sim::{Failure, FlushFailure, SimDisk};
-use ringwal::{CursorKind, Error, Evidence, JournalWriter, Offset, Options, RecoveryPolicy};
+use ringwal::{CursorKind, Error, Evidence, JournalReader, JournalWriter, Offset, Options, RecoveryPolicy};
 
 const SEGMENT: u64 = 64 << 10;
 const HEADER: usize = 4096;
@@ -340,12 +340,16 @@ fn empty_segments_of_another_size_make_way() {
             content[4096..].fill(0);
             disk.set_content(name, content);
         }
+        let early = JournalReader::open_simulated(&disk).expect("a reader");
         let mut writer = opened(&disk, after, RecoveryPolicy::TruncateCorrupt).expect("the rest");
         assert_eq!(segments().len(), 2, "the one that is written, and the next");
         let reader = writer.reader().expect("a reader");
         let receipts: Vec<_> = (0..60).map(|_| writer.append(&[8; 9000]).expect("an append")).collect();
+        // It knew of an end that was given up.
+        early.durable_end().expect("an end");
         for receipt in &receipts {
             assert_eq!(reader.read(receipt.offset).expect("acknowledged").payload, [8; 9000]);
+            early.check_receipt(receipt).expect("whoever knew the segments that were there before");
         }
         disk.process_kill();
         drop(writer);

@@ -148,16 +148,22 @@ impl JournalReader {
     /// Where the segment is not known yet, or nothing valid was found at the first glance.
     #[cold]
     fn read_the_long_way(&self, offset: Offset, payload: &mut Vec<u8>, guess: &AtomicUsize) -> Result<Hash> {
-        let (header, file) = self.segment_of(offset)?;
-        let limit = self.inner.durable.seen().min(header.end());
-        let place = Place { header: &header, file: &*file, offset: offset.get(), limit };
-        // Direct writes and cached reads can meet in the active segment: the device decides.
-        for cache in [Cache::Through, Cache::Past] {
-            if let Some(hash) = self.try_read(&place, payload, guess, cache)? {
-                return Ok(hash);
+        let (mut header, mut file) = self.segment_of(offset)?;
+        loop {
+            let limit = self.inner.durable.seen().min(header.end());
+            let place = Place { header: &header, file: &*file, offset: offset.get(), limit };
+            // Direct writes and cached reads can meet in the active segment: the device decides.
+            for cache in [Cache::Through, Cache::Past] {
+                if let Some(hash) = self.try_read(&place, payload, guess, cache)? {
+                    return Ok(hash);
+                }
+            }
+            // A writer may have made the segment anew, of another size, since recovery found it empty.
+            match self.refresh_segments().and_then(|()| self.segment_of(offset)) {
+                Ok((now, opened)) if now != header => (header, file) = (now, opened),
+                _ => return Err(self.why_unreadable(header, file, offset, limit)?),
             }
         }
-        Err(self.why_unreadable(header, file, offset, limit)?)
     }
 
     /// Checks that the record of a receipt is there, with the payload of which the receipt holds the hash.

@@ -106,13 +106,15 @@ impl SegmentManager {
     /// The floor and the segments, as they fit each other.
     pub(crate) fn load_kept(
         disk: &dyn ReadDisk,
-        known: Option<&Self>,
+        mut known: Option<&Self>,
         read_floor: &dyn Fn() -> Result<u64>,
     ) -> Result<(u64, Self)> {
         let mut floor = read_floor()?;
         loop {
             match Self::load_sound(disk, floor, known) {
                 Ok(segments) => return Ok((floor, segments)),
+                // What is known may be of segments that were made anew since.
+                Err(_) if known.is_some() => known = None,
                 // Cleanup removes files between the look at the floor and the look at the segments: then the floor has risen.
                 Err(error) => match read_floor()? {
                     now if now == floor => return Err(error),
@@ -146,7 +148,10 @@ impl SegmentManager {
         let bases = list_bases(disk)?;
         let old = bases.len().saturating_sub(WRITTEN_MAX);
         for (index, base) in bases.iter().copied().enumerate() {
-            if let Some(header) = known.and_then(|known| known.header_at(base)) {
+            // The newest may have been made anew, with another size, where recovery found them empty.
+            if index < old
+                && let Some(header) = known.and_then(|known| known.header_at(base))
+            {
                 headers.push(header);
                 continue;
             }
