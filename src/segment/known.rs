@@ -6,7 +6,7 @@
 
 use std::io;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::{Folder, ReadDisk, ReadFile, descriptors_max};
@@ -118,9 +118,10 @@ pub(crate) struct KnownSegments {
     disk: Arc<dyn ReadDisk>,
     /// What the places hold too. Locked while it is changed, so that changes come one after the other.
     now: Mutex<Arc<View>>,
-    /// Held while the segments are listed anew: of two who list at the same time the one with the older list must not be the last
-    /// to tell.
-    listing: Mutex<()>,
+    /// How many lists were begun, and which of them the segments are from: of two who list at the same time the one that began
+    /// first must not be the last to tell. (No lock: it would be held over reading, and in a forked child for ever.)
+    begun: AtomicU64,
+    shown: AtomicU64,
     places: [Place; PLACES],
 }
 
@@ -133,7 +134,7 @@ impl KnownSegments {
             guess: AtomicUsize::new(record_bytes),
         };
         let places = std::array::from_fn(place);
-        Self { disk, now: Mutex::new(view), listing: Mutex::new(()), places }
+        Self { disk, now: Mutex::new(view), begun: AtomicU64::new(0), shown: AtomicU64::new(0), places }
     }
 
     /// What is known now, and the guess that goes with the place of this thread.
@@ -168,19 +169,30 @@ impl KnownSegments {
     ///
     /// # Errors
     /// Those of `list`; what was known is known still.
-    pub(crate) fn refresh(&self, list: impl FnOnce(&SegmentManager) -> Result<SegmentManager>) -> Result<()> {
-        let _listing = locked(&self.listing);
-        let (known, _) = self.look();
-        self.replace(list(known.segments())?);
-        Ok(())
+    pub(crate) fn refresh(&self, list: impl Fn(&SegmentManager) -> Result<SegmentManager>) -> Result<()> {
+        loop {
+            // What is known now, and the lists that are told meanwhile, were begun before.
+            let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+            let (known, _) = self.look();
+            if self.replace(list(known.segments())?, number) {
+                return Ok(());
+            }
+            // Nobody knows which of the two lists saw more.
+        }
     }
 
     /// Knows these segments from now on, and closes the files of all others, so that removed ones give their space back.
-    fn replace(&self, segments: SegmentManager) {
+    /// `false`, and nothing is changed, where a list that was begun later has been told.
+    fn replace(&self, segments: SegmentManager, number: u64) -> bool {
         let mut now = locked(&self.now);
+        if self.shown.load(Ordering::Relaxed) > number {
+            return false;
+        }
+        self.shown.store(number, Ordering::Relaxed);
         let is_there = |open: &&OpenFile| segments.header_at(open.header.base) == Some(open.header);
         let open = now.open.iter().filter(is_there).cloned().collect();
         self.show(&mut now, View { segments: Arc::new(segments), open });
+        true
     }
 
     fn show(&self, now: &mut Arc<View>, view: View) {
@@ -226,29 +238,25 @@ mod tests {
         let list = || Ok(SegmentManager::load_kept(&*disk, None, &|| Ok(0))?.1);
         let known = KnownSegments::new(disk.clone(), list().unwrap(), 100);
         let (has_listed, listed) = mpsc::channel();
-        let (goes_on, go_on) = mpsc::channel::<()>();
+        let (goes_on, go_on) = mpsc::channel();
         std::thread::scope(|scope| {
             let (known, list) = (&known, &list);
             let older = scope.spawn(move || {
                 known.refresh(|_| {
                     let older = list();
-                    has_listed.send(()).unwrap();
-                    let () = go_on.recv().unwrap();
+                    // Once more only when it was told that another one is newer.
+                    if has_listed.send(()).is_ok() {
+                        let () = go_on.recv().unwrap();
+                    }
                     older
                 })
             });
             listed.recv().unwrap();
             drop(create_segment(&*sim.disk(), second).unwrap());
-            let newer = scope.spawn(|| known.refresh(|_| list()));
-            if known.listing.try_lock().is_ok() {
-                // It waits for nobody.
-                while !newer.is_finished() {
-                    std::thread::yield_now();
-                }
-            }
+            known.refresh(|_| list()).unwrap();
+            drop(listed);
             goes_on.send(()).unwrap();
             older.join().unwrap().unwrap();
-            newer.join().unwrap().unwrap();
         });
         assert_eq!(known.look().0.segments().header_at(second.base), Some(second));
     }
