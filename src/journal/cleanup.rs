@@ -21,6 +21,9 @@ use crate::segment::manager::SegmentManager;
 use crate::segment::prepare::Preparer;
 use crate::segment::state::{self, FOLDER_PATIENCE};
 
+/// How long the cleanup after a change of segments waits for consumers: several times as long as setting a cursor takes.
+const ROTATION_PATIENCE: Duration = Duration::from_millis(50);
+
 /// What a cleanup did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -80,12 +83,12 @@ pub(super) fn after_rotation(writer: &JournalWriter) {
     let Ok(reader) = writer.reader() else { return };
     let (disk, retention) = (writer.disk.clone(), Retention::of(&writer.options));
     let preparer = Arc::downgrade(&writer.preparer);
-    // A cleanup that fails is tried again after the next change of segments, and reports to whoever calls it. So is one for which
-    // the cursors' lock is not free: this thread is waited for by who needs the next segment, and a consumer that was
-    // stopped while it set its cursor holds the lock as long as it pleases.
+    // A cleanup that fails is tried again after the next change of segments, and reports to whoever calls it. So is one for
+    // which the cursors' lock is not to be had soon: this thread is waited for by who needs the next segment, and a consumer
+    // that was stopped while it set its cursor holds the lock as long as it pleases.
     writer.preparer.run(Box::new(move || {
         if let Some(preparer) = preparer.upgrade() {
-            let _ = clean_up_within(Duration::ZERO, &*disk, &preparer, &reader, retention);
+            let _ = clean_up_within(ROTATION_PATIENCE, &*disk, &preparer, &reader, retention);
         }
     }));
 }
