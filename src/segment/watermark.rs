@@ -101,8 +101,10 @@ impl Watermark {
         }
         if watermark.read() != Some(mark) {
             watermark.restart(mark);
-            if watermark.read().is_some_and(|still| still.durable_end > mark.durable_end) {
-                // Whoever reads would take for durable what recovery has given up.
+            // The second: whether it names the last commit, as after an orderly close.
+            let claims = |mark: Mark| (mark.durable_end, mark.last_commit < mark.durable_end);
+            if watermark.read().is_some_and(|still| claims(still) > claims(mark)) {
+                // Whoever reads would take for durable what recovery has given up, or for an orderly close what is none any more.
                 let sentence = "no room to write it anew; free some space and open the journal again";
                 let source = io::Error::new(io::ErrorKind::StorageFull, sentence);
                 return Err(failed("take back the durable end in")(source));
@@ -236,8 +238,13 @@ mod tests {
         Watermark::create(&*disk, ID, mark(10_000)).unwrap();
         control.stores_need_room(true);
         control.set_room(Some(0));
-        let refused = Watermark::create(&*disk, ID, mark(5_000)).unwrap_err();
-        assert!(matches!(&refused, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull));
+        // The second names no last commit any more.
+        for mark in [mark(5_000), Mark { last_commit: 10_000, ..mark(10_000) }] {
+            let refused = Watermark::create(&*disk, ID, mark).unwrap_err();
+            assert!(
+                matches!(&refused, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+            );
+        }
         assert_eq!(Watermark::open(&*disk, ID).unwrap().unwrap().read(), Some(mark(10_000)));
         control.set_room(None);
         assert_eq!(Watermark::create(&*disk, ID, mark(5_000)).unwrap().read(), Some(mark(5_000)));
