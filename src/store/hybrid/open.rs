@@ -1,7 +1,7 @@
 //! Opening: index and journal are brought together, or refused with what to do.
 //!
-//! Guarantees: an index that does not fit its journal is never used; nothing is changed in a store that is refused, but
-//! for what the journal's own recovery does; the memory bound holds while the journal is replayed. Must not know: the
+//! Guarantees: an index that does not fit its journal is never used; a journal that is refused keeps nothing of the opening, but
+//! for what its own recovery and closing do; the memory bound holds while the journal is replayed. Must not know: the
 //! handle.
 
 use std::collections::VecDeque;
@@ -93,19 +93,18 @@ pub(super) fn open(
             (Index::make(&*places.store, options.index_cache_bytes, state)?, state, true)
         }
     };
+    // Cleanup and retention must find the cursors, while the journal is replayed too. But where nothing says that the journal is a
+    // store's they are set behind that: they would keep another one's segments for ever.
+    let is_ours = !is_new || cursors.get(CURSOR)?.is_some() || cursors.get(KEEP_CURSOR)?.is_some();
+    let pin_all = || pin_all(&cursors, options, floor, state.applied);
+    let pinned = if is_ours { Some(pin_all()?) } else { None };
     let replayed = replay(&reader, &index, options, tell);
     if replayed.is_err() && is_new {
-        // This journal may not be a store's at all, and nothing is left in it. The next opening would remove it, too.
+        // The next opening would remove it, too.
         let _ = places.store.remove(Folder::Root, UNFINISHED);
     }
     let (view, bytes) = replayed?;
-    // Before anything can be appended: cleanup and retention must find the cursors. After the journal was found to be this
-    // store's: they would keep another one's segments for ever.
-    if options.keep_journal {
-        pin(&cursors, KEEP_CURSOR, floor.get())?;
-    }
-    let keep_journal = options.keep_journal || is_kept(&cursors)?;
-    let cursor = pin(&cursors, CURSOR, if keep_journal { floor.get() } else { state.applied })?;
+    let (keep_journal, cursor) = pinned.map_or_else(pin_all, Ok)?;
     if is_new {
         index.name(&*places.store)?;
     } else {
@@ -233,6 +232,21 @@ pub(super) fn check_last(reader: &JournalReader, path: &Path, state: &IndexState
 /// Whether an opening asked for the journal to be kept, this one or an earlier one.
 fn is_kept(cursors: &Cursors) -> StoreResult<bool> {
     Ok(cursors.get(KEEP_CURSOR)?.is_some_and(|cursor| cursor.kind == CursorKind::Pinned))
+}
+
+/// Sees to it that the journal keeps what it has to; whether that is all of it, and where the store's own cursor stands.
+fn pin_all(
+    cursors: &Cursors,
+    options: &HybridOptions,
+    floor: Offset,
+    applied: u64,
+) -> StoreResult<(bool, u64)> {
+    if options.keep_journal {
+        pin(cursors, KEEP_CURSOR, floor.get())?;
+    }
+    let keep_journal = options.keep_journal || is_kept(cursors)?;
+    let cursor = pin(cursors, CURSOR, if keep_journal { floor.get() } else { applied })?;
+    Ok((keep_journal, cursor))
 }
 
 /// Sees to it that the cursor is there and not above `wanted`; gives where it stands.
