@@ -383,21 +383,6 @@ fn a_pipe_that_nobody_reads_does_not_make_good_what_was_found() {
     }
 }
 
-/// Found by reading: it had the journal of any store that it mended kept for ever.
-#[test]
-fn a_rebuild_leaves_it_to_the_store_whether_its_journal_is_kept() {
-    let keep = tempfile::tempdir().expect("a temporary directory");
-    for is_kept in [false, true] {
-        let store = keep.path().join(is_kept.to_string());
-        let options = HybridOptions::new().keep_journal(is_kept);
-        drop(HybridStore::open(&store, options).expect("a store"));
-        good(&["rebuild", path(&store)]);
-        let cursors = ringwal::Cursors::open(store.join("journal")).expect("cursors");
-        let kept = cursors.get("keep-journal").expect("an answer").is_some();
-        assert_eq!(kept, is_kept);
-    }
-}
-
 /// Found by reading: each of the importing threads held a line of its own, however long, and all that it came to as JSON.
 #[test]
 fn an_import_of_long_lines_needs_little_memory_whatever_the_threads() {

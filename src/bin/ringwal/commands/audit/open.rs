@@ -13,7 +13,10 @@ pub(super) fn for_reading(store: &Path) -> StoreResult<Trail> {
 
 /// The trail for putting audits into it; made if it is not there.
 pub(super) fn for_writing(store: &Path) -> StoreResult<GenericAuditStore<HybridStore>> {
-    // Its journal is kept from the first record on.
-    let options = HybridOptions::new().keep_journal(true);
-    Ok(GenericAuditStore::new(HybridStore::open(store, options)?))
+    Ok(GenericAuditStore::new(HybridStore::open(store, options())?))
+}
+
+/// How a trail is opened for writing: its journal is kept from the first record on.
+pub(super) const fn options() -> HybridOptions {
+    HybridOptions::new().keep_journal(true)
 }

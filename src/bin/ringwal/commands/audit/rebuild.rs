@@ -4,9 +4,10 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::Args;
-use ringwal::{HybridOptions, HybridStore, KvStore};
+use ringwal::{HybridStore, KvStore};
 use serde_json::json;
 
+use super::open;
 use crate::exit::{self, Outcome};
 use crate::output::{self, Progress};
 use crate::text;
@@ -15,7 +16,8 @@ use crate::text;
 #[command(
     after_long_help = "For an index that is damaged, or does not fit its journal. The old index stays until the new one is whole \
 and durable; what it held and the journal does not is gone then. Needs a journal that holds everything from its first record on, \
-which that of a trail does; else nothing is changed. Put the index aside first if whoever altered it matters."
+which that of a trail does; else nothing is changed. That journal is kept from then on, as a trail's is: for a store that is \
+no trail, remove its cursor `keep-journal` (`ringwal cursor remove`). Put the index aside first if whoever altered it matters."
 )]
 pub(crate) struct Rebuild {
     /// The store's directory
@@ -30,9 +32,7 @@ impl Rebuild {
         let started = std::time::Instant::now();
         let mut progress: Option<Progress> = None;
         let mut bytes = 0;
-        // Whether the journal is kept for ever was said when the store was made; any store can be mended like this.
-        let options = HybridOptions::new();
-        let store = HybridStore::rebuild_index_telling(&self.store, options, &mut |done, all| {
+        let store = HybridStore::rebuild_index_telling(&self.store, open::options(), &mut |done, all| {
             bytes = all;
             progress.get_or_insert_with(|| Progress::new(all, "reading the journal")).at(done);
         })?;
