@@ -283,7 +283,7 @@ impl Gathering {
         self.taken.appends.is_empty() && self.taken.syncs.is_empty() && self.left_over.is_none()
     }
 
-    /// Takes what waits, until nothing does or nothing more fits; whether there was room for all of it.
+    /// Takes what waits, until nothing does, nothing more fits or somebody is refused; whether all of it was taken.
     fn take_all(&mut self, round: u64, onto: &mut Onto<'_>) -> bool {
         if self.closing.is_some() && self.left_over.is_none() {
             return false;
@@ -360,7 +360,7 @@ impl Gathering {
                     promise.taken(round);
                 }
                 promise.refuse(error);
-                // Nor is it waited for more: where everybody is refused and nobody waits for the answer, there always is more, and
+                // Nothing more is taken: where everybody is refused, and nobody waits for the answer, there always is more, and
                 // whoever does wait sleeps until the round is over.
                 return false;
             }

@@ -160,7 +160,7 @@ pub enum StoreError {
     #[error(
         "{}: the last write that the index holds stood at offset {offset} of the journal, where another one or none stands \
          now: the journal has lost acknowledged writes and gone on without them; restore the journal from a backup, or \
-         go on without them with `HybridStore::rebuild_index` (`ringwal audit rebuild`)",
+         go on without them, where the journal is whole, with `HybridStore::rebuild_index` (`ringwal audit rebuild`)",
         path.display()
     )]
     IndexDiverged {

@@ -79,6 +79,7 @@ fn of_audit(error: &AuditError) -> u8 {
         | AuditError::Invalid { .. }
         | AuditError::Conflict { .. }
         | AuditError::InvalidRange { .. }
+        | AuditError::NotShown { .. }
         | AuditError::NoAudit { .. } => 2,
         _ => 3,
     }
