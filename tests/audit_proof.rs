@@ -441,7 +441,7 @@ fn crashes_and_recoveries_are_never_reported_as_tampering() {
     let seed = common::seed();
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut crashes, mut lost, mut anchored) = (0, 0, 0);
-    for history in 0..350 {
+    for history in 0..500 {
         let disk = SimDisk::new(rng.u64(..));
         let mut acknowledged = Vec::new();
         let mut anchors = Vec::new();
