@@ -450,3 +450,33 @@ fn a_flood_of_refused_records_keeps_nobody_waiting() {
         thread.join().expect("a thread");
     }
 }
+
+/// Found by a test of ours that met a full disk: to find that there is not room enough for a segment the file system first took all
+/// there was, from everybody.
+#[test]
+fn a_segment_for_which_there_is_no_room_takes_none_from_others() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let Some(mount) = SmallFileSystem::mount(256 << 20) else {
+        println!("skipped: mounting a small tmpfs needs root");
+        return;
+    };
+    let (file, is_over) = (mount.path().join("somebody else's"), AtomicBool::new(false));
+    let others = std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            let mut written = 0_u32;
+            while !is_over.load(Ordering::Relaxed) {
+                std::fs::write(&file, [1; 10_000]).expect("room for others");
+                written += 1;
+            }
+            written
+        });
+        for number in 0..20 {
+            let directory = mount.path().join(number.to_string());
+            let error = Journal::open(directory, Options::new().segment_bytes(1 << 30)).map(drop);
+            assert!(matches!(error, Err(Error::DiskFull { .. })), "{error:?}");
+        }
+        is_over.store(true, Ordering::Relaxed);
+        writing.join().expect("whoever else writes")
+    });
+    assert!(others > 0);
+}

@@ -198,6 +198,11 @@ impl WriteFile for NativeFile {
         if before > bytes {
             self.buffered.set_len(bytes)?;
         }
+        // Where there is too little room the file system may first reserve all there is, and everybody else's writes fail meanwhile.
+        let more = bytes.saturating_sub(before);
+        if sys::free_bytes(self.buffered.as_fd())?.is_some_and(|free| more > free) {
+            return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+        }
         match sys::allocate(self.buffered.as_fd(), 0, 0, bytes) {
             Ok(()) => Ok(true),
             Err(error) if is_not_supported(&error) => {

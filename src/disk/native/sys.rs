@@ -53,14 +53,25 @@ pub(super) fn remove_at(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<()
 
 /// The magic number of the file system that holds `file`.
 pub(super) fn file_system_magic(file: BorrowedFd<'_>) -> io::Result<u32> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]
+    Ok(file_system(file)?.f_type as u32)
+}
+
+/// How much room the file system that holds `file` has, that for the superuser included; `None` where it does not tell.
+pub(super) fn free_bytes(file: BorrowedFd<'_>) -> io::Result<Option<u64>> {
+    let status = file_system(file)?;
+    let block = u64::try_from(status.f_frsize).unwrap_or_default();
+    Ok((status.f_blocks > 0 && block > 0).then(|| status.f_bfree.saturating_mul(block)))
+}
+
+fn file_system(file: BorrowedFd<'_>) -> io::Result<libc::statfs> {
     // SAFETY: `statfs` consists of integers, for which zero is a value.
     let mut status: libc::statfs = unsafe { mem::zeroed() };
     until_not_interrupted(|| {
         // SAFETY: fstatfs needs an open file (borrowed) and a place for the answer.
         unsafe { libc::fstatfs(file.as_raw_fd(), &raw mut status) }
     })?;
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]
-    Ok(status.f_type as u32)
+    Ok(status)
 }
 
 /// Of what positions and lengths of direct I/O on `file` must be multiples; 0 when it knows no direct I/O, `None`
