@@ -460,6 +460,8 @@ fn a_segment_for_which_there_is_no_room_takes_none_from_others() {
         println!("skipped: mounting a small tmpfs needs root");
         return;
     };
+    // What is larger than all of it tmpfs refuses at once; this would fit if it were empty.
+    std::fs::write(mount.path().join("filler"), vec![1; 128 << 20]).expect("room for the filler");
     let (file, is_over) = (mount.path().join("somebody else's"), AtomicBool::new(false));
     let others = std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
@@ -472,7 +474,7 @@ fn a_segment_for_which_there_is_no_room_takes_none_from_others() {
         });
         for number in 0..20 {
             let directory = mount.path().join(number.to_string());
-            let error = Journal::open(directory, Options::new().segment_bytes(1 << 30)).map(drop);
+            let error = Journal::open(directory, Options::new().segment_bytes(192 << 20)).map(drop);
             assert!(matches!(error, Err(Error::DiskFull { .. })), "{error:?}");
         }
         is_over.store(true, Ordering::Relaxed);
