@@ -31,7 +31,8 @@ pub trait AuditStore: Send + Sync {
     ///
     /// # Errors
     /// [`AuditError::Invalid`](super::AuditError::Invalid); [`AuditError::Conflict`](super::AuditError::Conflict) when another
-    /// audit stands under its query id; what the store answered.
+    /// audit stands under its query id; [`Error::Forked`](crate::Error::Forked), inside of
+    /// [`AuditError::Store`](super::AuditError::Store), in a child that was forked; what the store answered.
     fn put_audit_with_receipt(&self, audit: &QueryAudit) -> AuditResult<AuditPut>;
 
     /// The audit of a query, or `None`.

@@ -194,7 +194,8 @@ impl Options {
     }
 
     /// Cleanup removes the oldest sealed segments while the journal holds more bytes than this; pinned cursors hold them
-    /// back. Default `None`.
+    /// back. The cleanup after a change of segments is left to the next change where a consumer keeps the cursors' lock for
+    /// more than 50 ms. Default `None`.
     #[must_use]
     pub const fn retention_bytes(mut self, bytes: Option<u64>) -> Self {
         self.retention_bytes = bytes;

@@ -46,7 +46,8 @@ impl Core {
             checkpoints.clean_up(self, end)?;
         }
         let index = checkpoints.index.as_ref().ok_or(Error::Closed)?;
-        // A cursor that is behind an index that this opening has found, not made: what was found may be in the cache only.
+        // A cursor that is behind an index that this opening has found, not made: what was found may be in the cache only. Behind is
+        // it too where the last cleanup failed.
         let is_behind = !self.keep_journal && checkpoints.cursor < self.read_view().index.state().applied;
         if let Some((frozen, state, bytes)) = self.freeze(is_behind) {
             if cfg!(ringwal_zoo = "frozen_table_dropped_before_the_index_has_it") {
