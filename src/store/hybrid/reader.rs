@@ -31,8 +31,8 @@ const TRIES: u32 = 100;
 /// that was durable then. Needs read permission only.
 ///
 /// After a writer that was killed it shows what the next one will find, and changes nothing. When that next one comes,
-/// reads answer [`StoreError::IndexChanged`] until the reader was refreshed. A forked child opens a reader of its own: reads
-/// and refreshes of its parent's answer [`Error::Forked`].
+/// reads that need the index answer [`StoreError::IndexChanged`] until the reader was refreshed; what is in memory is shown
+/// as before. A forked child opens a reader of its own: reads and refreshes of its parent's answer [`Error::Forked`].
 ///
 /// It keeps in memory what the writer has not checkpointed, so as much as the writer does, and never more than its own
 /// [`memory_bytes_max`](HybridOptions::memory_bytes_max); where there is no index, everything that the journal holds. What
