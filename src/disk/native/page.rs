@@ -5,10 +5,11 @@
 //! Must not know: what the words mean.
 //!
 //! The last word is the page's own: a counter of announcements, which is what waiters sleep on, and beside it a
-//! mark that somebody sleeps. The waiter sets the mark, then looks at the counter; the announcer counts, then looks
-//! at the mark. Between the two steps of each stands a sequentially consistent fence, or both are sequentially consistent
-//! themselves, so at least one of the two sees the other, and a waiter that saw the old counter has its mark seen. (`futex_wait`
-//! looks at the counter again itself.) How that is so without stores, see `count_by_call`.
+//! mark that somebody sleeps. The waiter sets the mark, then looks at the counter; the announcer takes the mark away, counts,
+//! then looks at the mark. Between the last two steps of each stands a sequentially consistent fence, so at least one of the two
+//! sees the other, and a waiter that saw the old counter has its mark seen. (`futex_wait` looks at the counter again itself.) A
+//! mark that is taken away after the count may be that of a waiter who has seen the new count and does not sleep yet: the wake
+//! goes past him, and the next announcement finds no mark.
 //!
 //! Every load is relaxed, with an acquire fence behind it: the standard library promises of no others, and of none wider than a
 //! register, that they work on memory that is mapped for reading only.
@@ -155,6 +156,20 @@ impl NativePage {
         was_marked || self.is_marked()
     }
 
+    /// Says that somebody may sleep; `false` where that cannot be said. A look at the counter goes after it.
+    fn mark(&self) -> bool {
+        match &self.changes {
+            Changes::Never => false,
+            Changes::ByStore => {
+                self.half_word(MARK).store(1, Ordering::SeqCst);
+                // The look at the counter is relaxed. Pairs with the fence of `announce` between its count and its look.
+                fence(Ordering::SeqCst);
+                true
+            }
+            Changes::ByCall { file, .. } => self.mark_by_call(file, 1),
+        }
+    }
+
     fn mark_by_call(&self, file: &File, mark: u32) -> bool {
         let is_written = file.write_all_at(&mark.to_le_bytes(), MARK as u64).is_ok();
         fence(Ordering::SeqCst);
@@ -221,9 +236,12 @@ impl SharedPage for NativePage {
         let is_awaited = match &self.changes {
             Changes::Never => panic!("announcement on a page that is not writable"),
             Changes::ByStore => {
+                // The mark is taken away before the count, as in `count_by_call`.
+                let was_marked = self.half_word(MARK).swap(0, Ordering::SeqCst) != 0;
                 counter.fetch_add(1, Ordering::SeqCst);
-                // Any value but zero is a mark: the file may hold anything.
-                self.half_word(MARK).swap(0, Ordering::SeqCst) != 0
+                // Pairs with the fence of a waiter between its mark and its look.
+                fence(Ordering::SeqCst);
+                was_marked || self.is_marked()
             }
             Changes::ByCall { file, counting } => {
                 let _held = held(counting);
@@ -236,16 +254,7 @@ impl SharedPage for NativePage {
     }
 
     fn wait(&self, seen: u32, patience: Duration) {
-        let is_marked = match &self.changes {
-            Changes::Never => false,
-            Changes::ByStore => {
-                self.half_word(MARK).store(1, Ordering::SeqCst);
-                // The look at the counter is relaxed. Pairs with the two steps of `announce`, which are sequentially consistent.
-                fence(Ordering::SeqCst);
-                true
-            }
-            Changes::ByCall { file, .. } => self.mark_by_call(file, 1),
-        };
+        let is_marked = self.mark();
         if !is_marked {
             return self.poll(seen, patience);
         }
@@ -350,6 +359,44 @@ mod tests {
             }
         });
         assert!(start.elapsed() < Duration::from_secs(25), "a wake-up was lost");
+    }
+
+    /// Looks all the time; where there is one processor the other thread gets it now and then.
+    fn spin_until(is_so: impl Fn() -> bool) {
+        for looks in 1_u64.. {
+            if is_so() {
+                break;
+            }
+            if looks.is_multiple_of(4096) {
+                thread::yield_now();
+            }
+        }
+    }
+
+    /// Two processes in lock-step lost a wake-up once in some hundred thousand: the announcer took away the mark of a waiter who
+    /// had seen the new count, and was about to sleep on it.
+    #[test]
+    fn the_mark_of_who_has_seen_the_new_count_stays() {
+        for by_call in HOW {
+            let (announcer, waiter) = two_mappings(true, by_call);
+            let rounds = if by_call { 20_000 } else { 500_000 };
+            let (marked_at, mut lost) = (AtomicU32::new(0), 0_u32);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for round in 1..=rounds {
+                        spin_until(|| waiter.announcements() >= round);
+                        waiter.mark();
+                        marked_at.store(round, Ordering::Release);
+                    }
+                });
+                for round in 1..=rounds {
+                    announcer.announce();
+                    spin_until(|| marked_at.load(Ordering::Acquire) >= round);
+                    lost += u32::from(!announcer.is_marked());
+                }
+            });
+            assert_eq!(lost, 0, "marks of {rounds}, by call: {by_call}");
+        }
     }
 
     #[test]
